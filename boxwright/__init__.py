@@ -1,0 +1,34 @@
+"""The whole R-CNN family on today's PyTorch.
+
+The names below are the public contract. They are imported when first used, so `import boxwright` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {  # public name -> the module that defines it
+    "Batch": "boxwright.types",
+    "Detections": "boxwright.types",
+    "Target": "boxwright.types",
+    "BoxwrightError": "boxwright.errors",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+if TYPE_CHECKING:
+    from boxwright.errors import BoxwrightError as BoxwrightError
+    from boxwright.types import Batch as Batch
+    from boxwright.types import Detections as Detections
+    from boxwright.types import Target as Target
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'boxwright' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
