@@ -22,10 +22,10 @@ Size = tuple[int, int]  # height, width
 
 
 class Rle(TypedDict):
-    """A bitmap as COCO run lengths: `counts` in COCO's compressed form."""
+    """A bitmap as COCO run lengths: `counts` in COCO's compressed form, or as the plain list crowd regions use."""
 
     size: list[int]
-    counts: bytes
+    counts: Any
 
 
 Polygons = list[np.ndarray]  # one object as flat x, y, x, y, ... rings, float64

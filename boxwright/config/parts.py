@@ -1,0 +1,374 @@
+"""Typed settings of the parts of a model. Where a part comes in kinds, `kind` chooses among a union.
+
+Channels and strides that follow from another part are not repeated here; `models/build.py` derives them.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .settings import Settings
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+BoxWeights = tuple[float, float, float, float]
+
+
+# --- normalisation -----------------------------------------------------------------------------------------------
+
+
+class NoNorm(Settings):
+    kind: Literal["none"] = "none"
+
+
+class FrozenBatchNorm(Settings):
+    kind: Literal["frozen_bn"] = "frozen_bn"
+    eps: float = 1e-5
+
+
+class BatchNorm(Settings):
+    kind: Literal["bn"] = "bn"
+    eps: float = 1e-5
+    momentum: float = 0.1
+    statistics: Literal["train", "eval"] = "train"
+    """"eval": running statistics are used and not updated while training; weight and bias still learn."""
+
+
+class SyncBatchNorm(Settings):
+    kind: Literal["sync_bn"] = "sync_bn"
+    eps: float = 1e-5
+    momentum: float = 0.1
+
+
+class GroupNorm(Settings):
+    kind: Literal["gn"] = "gn"
+    groups: Positive = 32
+    eps: float = 1e-5
+
+
+Norm = Annotated[NoNorm | FrozenBatchNorm | BatchNorm | SyncBatchNorm | GroupNorm, Field(discriminator="kind")]
+
+
+# --- backbones ---------------------------------------------------------------------------------------------------
+
+
+class Deformable(Settings):
+    version: Literal[1, 2] = 1
+    stages: list[Literal["c3", "c4", "c5"]] = ["c3", "c4", "c5"]
+    groups: Positive = 1
+
+
+class ResNet(Settings):
+    kind: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50, 101, 152] = 50
+    groups: Positive = 1
+    width_per_group: Positive = 64
+    stride_in_1x1: bool = False
+    """Bottlenecks that halve the map do so in their 1x1 convolution (Detectron) or the 3x3 (torchvision)."""
+    norm: Norm = FrozenBatchNorm()
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
+    """How many stages do not learn, counted from the stem: 0 none, 1 the stem, 2 the stem and c2, ... 5 all."""
+    dilated_c5: bool = False
+    """c5 keeps the stride of c4 and dilates its 3x3 convolutions (DC5)."""
+    deformable: Deformable | None = None
+    zero_init_residual: bool = False
+
+
+class EfficientNet(Settings):
+    kind: Literal["efficientnet"] = "efficientnet"
+    variant: Annotated[int, Field(ge=0, le=7)] = 4
+    padding: Literal["same", "symmetric"] = "same"
+    norm: Norm = FrozenBatchNorm(eps=1e-3)
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
+
+
+class MobileNetV3(Settings):
+    kind: Literal["mobilenet_v3_large"] = "mobilenet_v3_large"
+    norm: Norm = FrozenBatchNorm()
+    frozen_stages: Annotated[int, Field(ge=0, le=6)] = 3
+    """Counted as torchvision's 6 - trainable_layers."""
+
+
+class VGG16(Settings):
+    kind: Literal["vgg16"] = "vgg16"
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
+
+
+Backbone = Annotated[ResNet | EfficientNet | MobileNetV3 | VGG16, Field(discriminator="kind")]
+
+
+# --- necks -------------------------------------------------------------------------------------------------------
+
+
+class NoNeck(Settings):
+    """The RPN and the heads read one level of the backbone: c4 (C4, VGG) or c5 (DC5)."""
+
+    kind: Literal["none"] = "none"
+    level: Literal["c4", "c5"] = "c4"
+
+
+class FPN(Settings):
+    kind: Literal["fpn"] = "fpn"
+    in_levels: list[str] = ["c2", "c3", "c4", "c5"]
+    channels: Positive = 256
+    fuse: Literal["sum", "avg"] = "sum"
+    norm: Norm = NoNorm()
+    top: Literal["none", "max_pool", "p6", "p6p7"] = "max_pool"
+    """Levels above the last: none, its stride-2 subsampling, or one or two stride-2 3x3 convolutions."""
+    top_input: Literal["c5", "p5", "lateral"] = "c5"
+    """What the first extra convolution reads: the backbone, the finished or the lateral map."""
+    top_relu: Literal["never", "between", "always"] = "between"
+    """ReLU before the extra convolutions: never, before all but the first, before every one."""
+
+
+class PAFPN(FPN):
+    kind: Literal["pafpn"] = "pafpn"  # type: ignore[assignment]
+
+
+Neck = Annotated[NoNeck | FPN | PAFPN, Field(discriminator="kind")]
+
+
+# --- anchors, matching, sampling ---------------------------------------------------------------------------------
+
+
+class Anchors(Settings):
+    sizes: list[list[float]] = [[32], [64], [128], [256], [512]]
+    """Square roots of the areas in pixels of the network frame, one list per level."""
+    aspect_ratios: list[list[float]] = [[0.5, 1.0, 2.0]]
+    """height / width, one list per level, or one for all."""
+    offset: float = 0.0
+    """The anchor of cell (0, 0) is centred this share of a stride from the corner."""
+
+
+class Matching(Settings):
+    positive_iou: Fraction = 0.5
+    negative_iou: Fraction = 0.5
+    negative_iou_low: Fraction = 0.0
+    """Regions whose best IoU is below this are neither."""
+    low_quality: bool = False
+    """Each object's best candidates become positive whatever their IoU, if above `low_quality_iou`."""
+    low_quality_iou: Fraction = 0.0
+    inside_border: float | None = None
+    """Only anchors within this many pixels of the image take part; None: all."""
+
+
+class Sampling(Settings):
+    kind: Literal["random", "ohem", "all"] = "random"
+    size: Positive = 512
+    positive_fraction: Fraction = 0.25
+
+
+# --- losses ------------------------------------------------------------------------------------------------------
+
+
+class SmoothL1(Settings):
+    kind: Literal["smooth_l1"] = "smooth_l1"
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """0 is the plain L1 loss."""
+    weight: float = 1.0
+
+
+class IoULoss(Settings):
+    """On decoded boxes."""
+
+    kind: Literal["iou", "giou", "diou", "ciou"] = "giou"
+    weight: float = 1.0
+
+
+class CrossEntropy(Settings):
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    weight: float = 1.0
+
+
+class Focal(Settings):
+    kind: Literal["focal"] = "focal"
+    alpha: float = 0.25
+    gamma: float = 2.0
+    weight: float = 1.0
+
+
+BoxLoss = Annotated[SmoothL1 | IoULoss, Field(discriminator="kind")]
+ClassLoss = Annotated[CrossEntropy | Focal, Field(discriminator="kind")]
+
+
+# --- proposals ---------------------------------------------------------------------------------------------------
+
+
+class TrainTest(Settings):
+    train: Positive
+    test: Positive
+
+
+class RPN(Settings):
+    kind: Literal["rpn"] = "rpn"
+    conv_channels: list[int] = [-1]
+    """Output channels of each 3x3 convolution; -1 is the number of the input."""
+    score: Literal["sigmoid", "softmax"] = "sigmoid"
+    box_weights: BoxWeights = (1.0, 1.0, 1.0, 1.0)
+    matching: Matching = Matching(positive_iou=0.7, negative_iou=0.3, low_quality=True)
+    sampling: Sampling = Sampling(size=256, positive_fraction=0.5)
+    pre_nms_top_k: TrainTest = TrainTest(train=2000, test=1000)
+    """Per level and image."""
+    post_nms_top_k: TrainTest = TrainTest(train=1000, test=1000)
+    """Over all levels."""
+    post_nms_top_k_level: TrainTest | None = None
+    """Per level, before the levels are put together; None: no such limit."""
+    nms_iou: Fraction = 0.7
+    min_size: float = 0.0
+    box_loss: BoxLoss = SmoothL1()
+    class_loss_weight: float = 1.0
+
+
+class PrecomputedProposals(Settings):
+    """Boxes from a file or from the caller (Fast R-CNN)."""
+
+    kind: Literal["precomputed"] = "precomputed"
+    top_k: TrainTest = TrainTest(train=2000, test=1000)
+    min_size: float = 0.0
+
+
+Proposals = Annotated[RPN | PrecomputedProposals, Field(discriminator="kind")]
+
+
+# --- heads -------------------------------------------------------------------------------------------------------
+
+
+class Pooling(Settings):
+    kind: Literal["align", "pool", "crop"] = "align"
+    size: Positive = 7
+    sampling_ratio: Annotated[int, Field(ge=0)] = 0
+    """Samples per bin and axis; 0: as many as the bin has cells."""
+    aligned: bool = True
+    """Half-pixel RoIAlign; False is the legacy one."""
+    levels: list[str] = ["p2", "p3", "p4", "p5"]
+    canonical_size: float = 224.0
+    canonical_level: int = 4
+
+
+class Res5Box(Settings):
+    """The backbone's last stage applied to each pooled region, then the mean over the map (C4)."""
+
+    kind: Literal["res5"] = "res5"
+
+
+class ConvFcBox(Settings):
+    """`convs` 3x3 convolutions, then `fcs` fully connected layers (2 FC: convs empty)."""
+
+    kind: Literal["conv_fc"] = "conv_fc"
+    convs: list[Positive] = []
+    fcs: list[Positive] = [1024, 1024]
+    norm: Norm = NoNorm()
+    dropout: Fraction = 0.0
+
+
+BoxFeatures = Annotated[Res5Box | ConvFcBox, Field(discriminator="kind")]
+
+
+class CascadeStage(Settings):
+    positive_iou: Fraction
+    box_weights: BoxWeights
+    loss_weight: float = 1.0
+
+
+class BoxHead(Settings):
+    features: BoxFeatures = ConvFcBox()
+    pooling: Pooling = Pooling()
+    class_agnostic: bool = False
+    box_weights: BoxWeights = (10.0, 10.0, 5.0, 5.0)
+    matching: Matching = Matching()
+    sampling: Sampling = Sampling()
+    use_ground_truth: bool = True
+    """Ground-truth boxes join the proposals in training."""
+    class_loss: ClassLoss = CrossEntropy()
+    box_loss: BoxLoss = SmoothL1()
+    cascade: list[CascadeStage] = []
+    """Stages of a cascade in order; empty: one stage with the values above."""
+
+
+class MaskHead(Settings):
+    features: Literal["own", "box"] = "own"
+    """"own": regions are pooled for the mask head; "box": it reads the box head's map (shared res5)."""
+    res5: bool = False
+    """With features "own": a res5 stage of its own precedes (v0up)."""
+    convs: list[Positive] = [256, 256, 256, 256]
+    dilation: Positive = 1
+    norm: Norm = NoNorm()
+    upsample: Literal["deconv", "bilinear", "none"] = "deconv"
+    upsample_channels: Positive = 256
+    pooling: Pooling = Pooling(size=14)
+    class_agnostic: bool = False
+    loss_weight: float = 1.0
+
+
+class KeypointHead(Settings):
+    num_keypoints: Positive = 17
+    convs: list[Positive] = [512] * 8
+    kernel: Positive = 3
+    deconv: bool = True
+    """A stride-2 transposed convolution gives the heatmaps; without it a 1x1 convolution does."""
+    upsample: Annotated[int, Field(ge=1)] = 2
+    """The heatmaps are enlarged bilinearly by this factor."""
+    pooling: Pooling = Pooling(size=14)
+    loss_weight: float = 1.0
+    loss_average: Literal["visible", "sampled"] = "visible"
+    """Divide by the visible keypoints, or by the most that could have been sampled."""
+    min_visible: Annotated[int, Field(ge=0)] = 1
+
+
+# --- the picture as the network sees it --------------------------------------------------------------------------
+
+
+class Resize(Settings):
+    """The shortest side becomes `short`, unless the longest would pass `long`."""
+
+    method: Literal["pillow", "opencv", "torch", "opencv_scaled"] = "pillow"
+    """Whose bilinear, and on what: bytes (Pillow: D2; OpenCV: M), normalised floats by the rounded size (torch: T),
+    mean-free floats by the nominal factor (opencv_scaled: D)."""
+    short_train: list[Positive] = [800]
+    short_train_mode: Literal["choice", "range"] = "choice"
+    short_test: Positive = 800
+    long_train: Positive = 1333
+    long_test: Positive = 1333
+
+    @model_validator(mode="after")
+    def _range_has_two_ends(self) -> "Resize":
+        if self.short_train_mode == "range" and len(self.short_train) != 2:
+            raise ValueError(f"short_train is {self.short_train}; with short_train_mode range give [lowest, highest]")
+        return self
+
+
+class Input(Settings):
+    channels: Literal["rgb", "bgr"] = "bgr"
+    value_range: Literal[1, 255] = 255
+    """Pixels run from 0 to this before mean and std are applied."""
+    mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: Resize = Resize()
+    pad_to: Positive = 32
+    """Padded sides are multiples of this."""
+
+
+class Selection(Settings):
+    """How detections are chosen."""
+
+    score_threshold: Fraction = 0.05
+    nms: Literal["hard", "linear", "gaussian"] = "hard"
+    nms_iou: Fraction = 0.5
+    nms_sigma: float = 0.5
+    nms_class_agnostic: bool = False
+    soft_min_score: Fraction = 1e-3
+    box_voting_iou: Fraction | None = None
+    """Kept boxes become score-weighted means of those that overlap them this much; None: off."""
+    box_voting_scoring: Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"] = "id"
+    max_detections: Positive = 100
+    mask_threshold: Fraction = 0.5
+    augment: "AugmentedTest | None" = None
+
+
+class AugmentedTest(Settings):
+    """Test-time augmentation."""
+
+    short_sides: list[Positive] = [400, 500, 600, 700, 800, 900, 1000, 1100, 1200]
+    long: Positive = 4000
+    flip: bool = True
+    combine: Literal["union", "average"] = "union"

@@ -1,0 +1,98 @@
+"""The whole of the settings: Config = model + data + train. One schema for every source and every model."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .conventions import Conventions
+from .parts import (
+    FPN,
+    Anchors,
+    Backbone,
+    BoxHead,
+    BoxLoss,
+    Focal,
+    Input,
+    KeypointHead,
+    MaskHead,
+    Matching,
+    Neck,
+    Positive,
+    Proposals,
+    Res5Box,
+    ResNet,
+    Selection,
+    SmoothL1,
+)
+from .settings import Settings
+from .training import Data, Train
+
+
+class RCNN(Settings):
+    """A two-stage detector; without a box head, its proposals alone."""
+
+    kind: Literal["rcnn"] = "rcnn"
+    num_classes: Positive = 80
+    class_names: list[str] = []
+    conventions: Conventions = Conventions()
+    input: Input = Input()
+    backbone: Backbone = ResNet()
+    neck: Neck = FPN()
+    anchors: Anchors = Anchors()
+    proposals: Proposals
+    box_head: BoxHead | None = BoxHead()
+    mask_head: MaskHead | None = None
+    keypoint_head: KeypointHead | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        _check_names(self.class_names, self.num_classes)
+        if self.box_head is None and (self.mask_head or self.keypoint_head):
+            raise ValueError("mask_head and keypoint_head read the regions of a box_head; box_head is null")
+        if self.proposals.kind == "precomputed" and self.box_head is None:
+            raise ValueError("proposals.kind is precomputed and box_head is null: nothing is left to compute")
+        if self.mask_head and self.mask_head.features == "box" and not isinstance(self.box_head.features, Res5Box):  # type: ignore[union-attr]
+            raise ValueError("mask_head.features is box: that needs box_head.features.kind res5, whose map it shares")
+        return self
+
+
+class RetinaNet(Settings):
+    """A single-stage detector."""
+
+    kind: Literal["retinanet"] = "retinanet"
+    num_classes: Positive = 80
+    class_names: list[str] = []
+    conventions: Conventions = Conventions()
+    input: Input = Input()
+    backbone: Backbone = ResNet()
+    neck: Neck = FPN(in_levels=["c3", "c4", "c5"], top="p6p7")
+    anchors: Anchors
+    convs: list[Positive] = [256] * 4
+    prior_probability: float = 0.01
+    box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    matching: Matching = Matching(positive_iou=0.5, negative_iou=0.4, low_quality=True)
+    class_loss: Focal = Focal()
+    box_loss: BoxLoss = SmoothL1(beta=0.1)
+    loss_average: Literal["moving", "positives", "per_image"] = "moving"
+    """Losses are divided by a moving mean of the positives (D2), those of the batch (M), or image by image (T)."""
+    pre_nms_top_k: Positive = 1000
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        _check_names(self.class_names, self.num_classes)
+        return self
+
+
+Model = Annotated[RCNN | RetinaNet, Field(discriminator="kind")]
+
+
+class Config(Settings):
+    model: Model
+    data: Data = Data()
+    train: Train = Train()
+    test: Selection = Selection()
+
+
+def _check_names(names: list[str], num_classes: int) -> None:
+    if names and len(names) != num_classes:
+        raise ValueError(f"class_names has {len(names)} names for num_classes {num_classes}")

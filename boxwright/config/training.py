@@ -1,0 +1,149 @@
+"""Typed settings of the data and of a training run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .parts import Fraction, Positive
+from .settings import Settings
+
+
+class Augment(Settings):
+    """Changes to a training image and its objects, in the order of the fields; null or 0 is off."""
+
+    flip: Fraction = 0.5
+    vertical_flip: Fraction = 0.0
+    scale_jitter: tuple[float, float] | None = None
+    """Large-scale jitter: the image is resized by a factor from this range of its fitted size, then cropped or padded
+    to `crop`."""
+    crop: tuple[Positive, Positive] | None = None
+    """Height and width of a crop of fixed size."""
+    crop_relative: tuple[float, float] | None = None
+    """Smallest share of height and width kept by a random crop."""
+    crop_aspect: tuple[float, float] | None = None
+    """Images whose width / height lies outside are cropped to the nearest end."""
+    rotate: float = 0.0
+    """Degrees to either side."""
+    colour: Fraction = 0.0
+    blur: Fraction = 0.0
+    cutout: Fraction = 0.0
+    mosaic: Fraction = 0.0
+    copy_paste: Fraction = 0.0
+
+
+class Data(Settings):
+    train: str | None = None
+    """A folder, an annotation file, or a known data set's name."""
+    val: str | None = None
+    root: str | None = None
+    """Where known data sets lie."""
+    only_with_objects: bool = True
+    min_keypoints: Annotated[int, Field(ge=0)] = 0
+    repeat_factor: Fraction | None = None
+    """Images with classes rarer than this share are repeated."""
+    aspect_grouping: bool = True
+    augment: Augment = Augment()
+    workers: Annotated[int, Field(ge=0)] = 2
+    max_bad_share: Fraction = 0.01
+    """Training stops when more than this share of the samples could not be read."""
+
+
+class SGD(Settings):
+    kind: Literal["sgd"] = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = False
+
+
+class AdamW(Settings):
+    kind: Literal["adamw"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
+
+
+class Steps(Settings):
+    """The rate is multiplied by `gamma` at each of `steps`."""
+
+    kind: Literal["steps"] = "steps"
+    steps: list[Positive] = [60000, 80000]
+    gamma: float = 0.1
+
+
+class Cosine(Settings):
+    kind: Literal["cosine"] = "cosine"
+    final: float = 0.0
+    """Share of the base rate at the end."""
+
+
+class OneCycle(Settings):
+    kind: Literal["one_cycle"] = "one_cycle"
+    warm_share: Fraction = 0.3
+
+
+class Constant(Settings):
+    kind: Literal["constant"] = "constant"
+
+
+Decay = Annotated[Steps | Cosine | OneCycle | Constant, Field(discriminator="kind")]
+
+
+class WarmUp(Settings):
+    kind: Literal["linear", "constant"] = "linear"
+    steps: Annotated[int, Field(ge=0)] = 1000
+    factor: float = 0.001
+    """Share of the base rate at the first step."""
+
+
+class Schedule(Settings):
+    max_steps: Positive = 90000
+    decay: Decay = Steps()
+    warm_up: WarmUp = WarmUp()
+
+
+class Stage(Settings):
+    """A part of the run with its own frozen parameters."""
+
+    steps: Positive
+    freeze: list[str] = []
+    """Patterns of parameter names that do not learn, as in `detector.freeze`."""
+    losses: list[str] = []
+    """Names of the losses that count; empty: all."""
+
+
+class Train(Settings):
+    batch: Positive | Literal["auto"] = 16
+    """Images per step over all processes."""
+    accumulate: Positive = 1
+    """Batches whose gradients are added up before a step."""
+    reference_batch: Positive | None = None
+    """The batch that `lr` and `schedule` were written for; with another batch both are scaled. None: no scaling."""
+    lr: float = 0.02
+    bias_lr_factor: float = 1.0
+    backbone_lr_factor: float = 1.0
+    layer_decay: float | None = None
+    weight_decay: float = 1e-4
+    weight_decay_norm: float = 0.0
+    weight_decay_bias: float | None = None
+    """None: as `weight_decay`."""
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Schedule()
+    clip: Literal["none", "value", "norm"] = "none"
+    clip_limit: float = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema: float | None = None
+    """Decay of the moving mean of the weights; None: off."""
+    checkpoint_activations: bool = False
+    compile: bool = False
+    weights: str | None = None
+    """A checkpoint to start from: ImageNet weights or a detector's. None: from scratch."""
+    stages: list[Stage] = []
+    seed: int = 0
+    checkpoint_every: Positive = 1000
+    keep_checkpoints: Positive = 3
+    evaluate_every: Positive | None = None
+    early_stop: Positive | None = None
+    """Evaluations without a better result after which the run ends."""
+    log_every: Positive = 20
+    picture_every: Positive | None = None
+    non_finite: Literal["stop", "skip"] = "stop"
