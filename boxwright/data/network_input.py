@@ -1,0 +1,155 @@
+"""From a picture to what the network sees: resized and normalised as the weights' source did it, then batched."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from boxwright.errors import ConfigError, ShapeError
+from boxwright.types import Batch, Size, Target
+
+from .resize import (
+    ResizeMethod,
+    resize_centred,
+    resize_image,
+    resize_normalised,
+    shortest_edge_scale,
+    shortest_edge_size,
+)
+
+ChannelOrder = Literal["rgb", "bgr"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One image in the network frame."""
+
+    pixels: Tensor  # (3, h, w) float32
+    original_size: Size
+    scale: tuple[float, float]  # (y, x) factors from the original image to the network frame
+
+    @property
+    def size(self) -> Size:
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+
+def prepare(
+    image: NDArray[np.uint8],
+    *,
+    short_side: int | None,
+    max_side: int | None,
+    method: ResizeMethod,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channel_order: ChannelOrder = "rgb",
+    value_range: float = 255.0,
+) -> Prepared:
+    """(H, W, 3) uint8 RGB -> (3, h, w) float32 in the network frame.
+
+    `mean` and `std` are in the network's channel order and on its scale: `value_range` 255 leaves the levels as they
+    are, 1 divides them by 255 first. `short_side` None keeps the size. The scale is the true ratio of sizes per axis,
+    but for `opencv_scaled` the nominal factor, by which Detectron takes its boxes back.
+    """
+    _check_image(image)
+    height, width = image.shape[:2]
+    if short_side is None:
+        pixels = normalise(image, mean=mean, std=std, channel_order=channel_order, value_range=value_range)
+        return Prepared(pixels, (height, width), (1.0, 1.0))
+    limits: dict[str, Any] = {"short_side": short_side, "max_side": max_side, "method": method}
+    levels: dict[str, Any] = {"mean": mean, "std": std, "channel_order": channel_order, "value_range": value_range}
+    nominal = shortest_edge_scale((height, width), **limits)
+    if method == "opencv_scaled":
+        return Prepared(_scale_centred(image, nominal, **levels), (height, width), (nominal, nominal))
+    if method == "torch":
+        pixels = resize_normalised(normalise(image, **levels), scale=nominal)
+    else:
+        resized = resize_image(image, shortest_edge_size((height, width), **limits), method=method)
+        pixels = normalise(resized, **levels)
+    return Prepared(pixels, (height, width), (pixels.shape[1] / height, pixels.shape[2] / width))
+
+
+def normalise(
+    image: NDArray[Any],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channel_order: ChannelOrder,
+    value_range: float = 255.0,
+) -> Tensor:
+    """(H, W, 3) RGB levels -> (3, H, W) float32, (level - mean) / std in the network's channel order.
+
+    The operations are torch's, in float32 and in this order, as every source but Detectron has them.
+    """
+    planes = torch.from_numpy(_ordered(image, channel_order).transpose(2, 0, 1)).contiguous().float()
+    if value_range == 1:
+        planes.div_(255)
+    elif value_range != 255:
+        raise ConfigError(f"value_range is {value_range}; expected 255 or 1")
+    planes.sub_(torch.tensor(mean, dtype=torch.float32)[:, None, None])
+    return planes.div_(torch.tensor(std, dtype=torch.float32)[:, None, None])
+
+
+def _scale_centred(
+    image: NDArray[np.uint8],
+    scale: float,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channel_order: ChannelOrder,
+    value_range: float,
+) -> Tensor:
+    """Detectron's way: means off in double precision, then the resize on floats; its std is 1."""
+    if value_range != 255:
+        raise ConfigError(f"the opencv_scaled resize works on levels 0..255; value_range is {value_range}")
+    centred = (_ordered(image, channel_order) - np.asarray(mean, dtype=np.float64)).astype(np.float32)
+    planes = torch.from_numpy(resize_centred(centred, scale=scale).transpose(2, 0, 1)).contiguous()
+    return planes.div_(torch.tensor(std, dtype=torch.float32)[:, None, None])
+
+
+def _ordered(image: NDArray[Any], channel_order: ChannelOrder) -> NDArray[Any]:
+    if channel_order not in ("rgb", "bgr"):
+        raise ConfigError(f"channel_order is {channel_order!r}; expected rgb or bgr")
+    return np.ascontiguousarray(image[:, :, ::-1]) if channel_order == "bgr" else image
+
+
+def _check_image(image: NDArray[Any]) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ShapeError(f"prepare() got {image.dtype} {image.shape}; expected (H, W, 3) uint8, see load_image()")
+
+
+def pad_batch(
+    prepared: Sequence[Prepared],
+    *,
+    divisibility: int = 1,
+    shape: Size | None = None,
+    targets: Sequence[Target] | None = None,
+) -> Batch:
+    """Images of the network frame -> one batch, zeros at the right and bottom up to a multiple of `divisibility`.
+
+    `shape` asks for at least that height and width, so that batches of one bucket have equal shapes.
+    """
+    if not prepared:
+        raise ShapeError("pad_batch() got no images")
+    height, width = padded_size([item.size for item in prepared], divisibility=divisibility, shape=shape)
+    images = prepared[0].pixels.new_zeros((len(prepared), 3, height, width))
+    for slot, item in zip(images, prepared, strict=True):
+        slot[:, : item.size[0], : item.size[1]].copy_(item.pixels)
+    return Batch(
+        images=images,
+        sizes=[item.size for item in prepared],
+        original_sizes=[item.original_size for item in prepared],
+        scales=[item.scale for item in prepared],
+        targets=None if targets is None else list(targets),
+    )
+
+
+def padded_size(sizes: Sequence[Size], *, divisibility: int = 1, shape: Size | None = None) -> Size:
+    """The smallest (height, width) that holds all `sizes` and `shape`, each a multiple of `divisibility`."""
+    tallest = max([size[0] for size in sizes] + ([shape[0]] if shape else []))
+    widest = max([size[1] for size in sizes] + ([shape[1]] if shape else []))
+    return math.ceil(tallest / divisibility) * divisibility, math.ceil(widest / divisibility) * divisibility

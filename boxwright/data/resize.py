@@ -1,0 +1,121 @@
+"""The four resizes of the source systems, each bit for bit: how large the result is and how pixels are sampled.
+
+A method is a size rule and a sampler together, because each source has one of each:
+
+| method          | source             | size of a side x     | sampled                                            |
+|-----------------|--------------------|----------------------|----------------------------------------------------|
+| `opencv`        | mmdetection        | int(x * scale + 0.5) | OpenCV bilinear on uint8                           |
+| `pillow`        | Detectron2         | int(x * scale + 0.5) | Pillow bilinear on uint8, smoothed when shrinking  |
+| `torch`         | torchvision        | floor(x * scale)     | torch bilinear on the normalised floats            |
+| `opencv_scaled` | Detectron(.pytorch)| round half to even   | OpenCV bilinear on centred floats, by 1 / scale    |
+"""
+
+import math
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from boxwright.errors import ConfigError
+
+ResizeMethod = Literal["opencv", "pillow", "torch", "opencv_scaled"]
+RESIZE_METHODS: tuple[str, ...] = get_args(ResizeMethod)
+
+
+def check_method(method: str) -> None:
+    if method not in RESIZE_METHODS:
+        raise ConfigError(f"resize method is {method!r}; expected one of {', '.join(RESIZE_METHODS)}")
+
+
+def shortest_edge_scale(size: tuple[int, int], *, short_side: int, max_side: int | None, method: ResizeMethod) -> float:
+    """The nominal factor that brings the shorter side to `short_side` and the longer to at most `max_side`."""
+    check_method(method)
+    short, long = min(size), max(size)
+    scale = short_side / short
+    if max_side is None:
+        return scale
+    if method == "opencv_scaled":  # Detectron looks at the rounded long side, so it may keep a scale just above
+        return max_side / long if np.round(scale * long) > max_side else scale
+    return min(scale, max_side / long)
+
+
+def shortest_edge_size(
+    size: tuple[int, int], *, short_side: int, max_side: int | None, method: ResizeMethod
+) -> tuple[int, int]:
+    """(height, width) of the original image -> that of the resized one, by the rule of the method's source."""
+    scale = shortest_edge_scale(size, short_side=short_side, max_side=max_side, method=method)
+    height, width = size
+    if method == "torch":
+        sides = math.floor(height * scale), math.floor(width * scale)
+    elif method == "opencv_scaled":
+        sides = round(height * scale), round(width * scale)
+    elif method == "opencv":
+        sides = int(height * scale + 0.5), int(width * scale + 0.5)
+    else:
+        sides = _pillow_size(size, short_side, max_side)
+    return max(sides[0], 1), max(sides[1], 1)
+
+
+def _pillow_size(size: tuple[int, int], short_side: int, max_side: int | None) -> tuple[int, int]:
+    """Detectron2 scales twice where the long side is too long; one product would round differently now and then."""
+    scale = short_side / min(size)
+    height, width = size[0] * scale, size[1] * scale
+    if size[0] < size[1]:
+        height = float(short_side)
+    else:
+        width = float(short_side)
+    if max_side is not None and max(height, width) > max_side:
+        scale = max_side / max(height, width)
+        height, width = height * scale, width * scale
+    return int(height + 0.5), int(width + 0.5)
+
+
+def resize_image(image: NDArray[Any], size: tuple[int, int], *, method: ResizeMethod) -> NDArray[Any]:
+    """(H, W[, C]) pixels -> (h, w[, C]) of the same type. `size` is (height, width).
+
+    `torch` and `opencv_scaled` here sample the pixels they are given; on uint8 they round to the nearest level.
+    """
+    check_method(method)
+    if tuple(image.shape[:2]) == tuple(size):
+        return image
+    if method == "pillow":
+        return _resize_pillow(image, size)
+    if method == "torch":
+        return _resize_through_torch(image, size)
+    resized: NDArray[Any] = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(*size, *image.shape[2:])  # OpenCV drops a channel axis of length one
+
+
+def _resize_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    if image.dtype != np.uint8:
+        raise ConfigError(f"the pillow resize takes uint8 pixels, not {image.dtype}; use opencv or torch for floats")
+    flat = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    resized = Image.fromarray(flat).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(*size, *image.shape[2:])
+
+
+def _resize_through_torch(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    planes = torch.from_numpy(np.ascontiguousarray(image)).reshape(*image.shape[:2], -1).permute(2, 0, 1)
+    resized = F.interpolate(planes[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+    if image.dtype == np.uint8:
+        resized = resized.round_().clamp_(0, 255)
+    back = resized.permute(1, 2, 0).reshape(*size, *image.shape[2:]).numpy()
+    return np.ascontiguousarray(back.astype(image.dtype, copy=False))
+
+
+def resize_normalised(planes: Tensor, *, scale: float) -> Tensor:
+    """(3, H, W) normalised floats -> (3, h, w), sampled by the rounded size ratio, as torchvision does."""
+    return F.interpolate(
+        planes[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True, align_corners=False
+    )[0]
+
+
+def resize_centred(image: NDArray[np.float32], *, scale: float) -> NDArray[np.float32]:
+    """(H, W, 3) floats with the means taken off -> (h, w, 3), sampled by 1 / scale and not by the size ratio."""
+    resized: NDArray[np.float32] = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    return resized
