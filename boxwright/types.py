@@ -319,10 +319,12 @@ def _index_tensor(index: Any, count: int) -> Tensor:
         return index.nonzero()[:, 0]
     if isinstance(index, Tensor):
         return index.reshape(-1)
-    array = np.asarray(index) if not isinstance(index, slice | int) else index
     if isinstance(index, int) and not -count <= index < count:
         raise IndexError(f"object {index} of {count}")
-    return torch.from_numpy(np.atleast_1d(np.arange(count)[array]))
+    if isinstance(index, list | tuple) and not index:
+        index = slice(0, 0)
+    rows = np.arange(count)[np.asarray(index) if isinstance(index, list | tuple) else index]
+    return torch.from_numpy(np.array(rows, ndmin=1))
 
 
 def _positions(index: Any, count: int) -> list[int]:

@@ -214,6 +214,8 @@ class RPN(Settings):
     post_nms_top_k_level: TrainTest | None = None
     """Per level, before the levels are put together; None: no such limit."""
     nms_iou: Fraction = 0.7
+    score_threshold: Fraction = 0.0
+    """Proposals with a lower score are dropped before NMS."""
     min_size: float = 0.0
     box_loss: BoxLoss = SmoothL1()
     class_loss_weight: float = 1.0

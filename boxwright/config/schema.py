@@ -17,6 +17,8 @@ from .parts import (
     MaskHead,
     Matching,
     Neck,
+    NoNorm,
+    Norm,
     Positive,
     Proposals,
     Res5Box,
@@ -68,6 +70,7 @@ class RetinaNet(Settings):
     neck: Neck = FPN(in_levels=["c3", "c4", "c5"], top="p6p7")
     anchors: Anchors
     convs: list[Positive] = [256] * 4
+    head_norm: Norm = NoNorm()
     prior_probability: float = 0.01
     box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     matching: Matching = Matching(positive_iou=0.5, negative_iou=0.4, low_quality=True)

@@ -1,0 +1,165 @@
+"""Settings in and out: our own YAML, presets, dotted overrides, differences, the JSON schema."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from boxwright.errors import ConfigError
+from boxwright.files import atomic_write
+
+from .mistakes import config_error
+from .presets import preset, preset_names
+from .schema import Config
+from .yaml_text import parse_yaml, write_yaml
+
+Change = tuple[str, Any, Any]  # dotted path, one value, the other
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """A preset's name or a YAML file of our own form, then `overrides` such as "train.lr=0.01".
+
+    A file may start from another by a top-level `base:` (a preset, or a path relative to the file) and then holds
+    only what differs.
+    """
+    text = str(source)
+    if text in preset_names():
+        return override(preset(text), overrides)
+    path = Path(source)
+    if not path.is_file():
+        raise ConfigError(f"{text}: neither a file nor a preset{_nearest_preset(text)}")
+    return override(parse_config(_read(path), where=text, folder=path.parent, bases=(path.resolve(),)), overrides)
+
+
+def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tuple[Path, ...] = ()) -> Config:
+    """Our own YAML as text; `where` names it in errors, `folder` is where a relative `base` is looked for.
+
+    `bases` are the files on the way here, so that one which leads back to itself is noticed.
+    """
+    content = parse_yaml(text, where=where)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected settings (a mapping with model, data, train, test)")
+    base = content.pop("base", None)
+    if base is not None:
+        content = _merge(dump_plain(_load_base(str(base), where, folder or Path(), bases)), content)
+    return validate(content, where=where)
+
+
+def validate(content: Any, *, where: str) -> Config:
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise config_error(error, root=Config, content=content, where=where) from error
+
+
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """A copy of `config` with dotted changes. A new `kind` starts that part afresh from its defaults."""
+    if not overrides:
+        return config
+    content = dump_plain(config)
+    mistakes = [mistake for text in overrides if (mistake := _apply(content, text))]
+    if mistakes:
+        raise ConfigError(
+            "\n  ".join([f"{len(mistakes)} overrides do not fit", *mistakes]) if mistakes[1:] else mistakes[0]
+        )
+    return validate(content, where="overrides")
+
+
+def dump(config: Config) -> str:
+    """The settings as YAML; `parse_config` gives an equal Config back."""
+    return write_yaml(dump_plain(config))
+
+
+def dump_plain(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json")
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    with atomic_write(path, "w") as file:
+        file.write(dump(config))
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema for editors: point `# yaml-language-server: $schema=...` at a file with it."""
+    schema = Config.model_json_schema()
+    schema["properties"]["base"] = {"type": "string", "description": "A preset or a file that this one starts from."}
+    schema.pop("required", None)  # what is missing may come from the base
+    return schema
+
+
+def diff(a: Config, b: Config) -> list[Change]:
+    """Every leaf setting that differs, in the order of the schema; a path that one lacks has the value None there."""
+    left, right = dict(_leaves(dump_plain(a))), dict(_leaves(dump_plain(b)))
+    paths = list(dict.fromkeys([*left, *right]))
+    return [(path, left.get(path), right.get(path)) for path in paths if left.get(path) != right.get(path)]
+
+
+def _load_base(base: str, where: str, folder: Path, bases: tuple[Path, ...]) -> Config:
+    if base in preset_names():
+        return preset(base)
+    path = folder / base
+    if not path.is_file():
+        raise ConfigError(f"{where}: base {base!r} is neither a preset nor a file beside it{_nearest_preset(base)}")
+    if path.resolve() in bases:
+        raise ConfigError(f"{where}: base {base!r} leads back to itself")
+    return parse_config(_read(path), where=str(path), folder=path.parent, bases=(*bases, path.resolve()))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text ({error})") from error
+
+
+def _apply(content: dict[str, Any], text: str) -> str | None:
+    """Writes one override into plain settings; returns what is wrong with it, if the schema could not say it better."""
+    path, equals, value_text = text.partition("=")
+    if not equals or not path.strip():
+        return f"override {text!r}: write it as dotted.key=value"
+    *parents, name = path.strip().split(".")
+    here: Any = content
+    for depth, step in enumerate([*parents, name]):
+        if isinstance(here, list) and not (step.isdigit() and int(step) < len(here)):
+            return f"override {text!r}: {'.'.join(parents[:depth])} is a list of {len(here)}; give an index below that"
+        if not isinstance(here, dict | list):
+            return f"override {text!r}: {'.'.join(parents[:depth])} is {here!r}, which has no parts"
+        if depth == len(parents):
+            break
+        if isinstance(here, dict) and here.get(step) is None:
+            here[step] = {}  # a part that was off is switched on by setting something in it
+        here = here[int(step)] if isinstance(here, list) else here[step]
+    value = parse_yaml(value_text, where=f"override {text!r}")
+    if isinstance(here, list):
+        here[int(name)] = value
+        return None
+    if name == "kind" and here.get("kind") != value:
+        here.clear()
+    here[name] = value
+    return None
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        fits = (
+            isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        merged[key] = _merge(old, value) if fits else value  # type: ignore[arg-type]
+    return merged
+
+
+def _leaves(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _leaves(value, f"{path}.{key}" if path else key)
+    else:
+        yield path, content
+
+
+def _nearest_preset(name: str) -> str:
+    close = difflib.get_close_matches(name, preset_names(), n=3)
+    return f"; nearest presets: {', '.join(close)}" if close else "; `boxwright config list` names the presets"

@@ -1,0 +1,408 @@
+"""Presets: functions that return whole settings, only numbers. `preset(name)` finds one by name.
+
+The numbers are those of the published recipes: Detectron2's unless the name says otherwise (`_v2` and MobileNet:
+torchvision's; VGG-16: Detectron's; PAFPN: mmdetection's).
+"""
+
+import difflib
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Literal
+
+from boxwright.errors import ConfigError
+
+from .conventions import DETECTRON, DETECTRON2, MMDETECTION, TORCHVISION
+from .parts import (
+    FPN,
+    PAFPN,
+    RPN,
+    VGG16,
+    Anchors,
+    BatchNorm,
+    BoxHead,
+    CascadeStage,
+    ConvFcBox,
+    Deformable,
+    EfficientNet,
+    FrozenBatchNorm,
+    GroupNorm,
+    Input,
+    IoULoss,
+    KeypointHead,
+    MaskHead,
+    Matching,
+    MobileNetV3,
+    NoNeck,
+    Pooling,
+    PrecomputedProposals,
+    Res5Box,
+    Resize,
+    ResNet,
+    Sampling,
+    Selection,
+    SmoothL1,
+    TrainTest,
+)
+from .schema import RCNN, Config, RetinaNet
+from .training import AdamW, Augment, Cosine, Data, Schedule, Steps, Train, WarmUp
+
+Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn"]
+
+_BGR_STD = (57.375, 57.12, 58.395)
+_MULTI_SCALE = Resize(short_train=[640, 672, 704, 736, 768, 800])
+_ONE_LEVEL_ANCHORS = Anchors(sizes=[[32, 64, 128, 256, 512]])
+_RESNETS = {
+    "r50": ResNet(depth=50, stride_in_1x1=True),
+    "r101": ResNet(depth=101, stride_in_1x1=True),
+    "x101_32x8d": ResNet(depth=101, groups=32, width_per_group=8),
+    "x101_64x4d": ResNet(depth=101, groups=64, width_per_group=4),
+}
+
+
+def preset(name: str) -> Config:
+    """The settings of a preset; an unknown name is an error with the nearest ones."""
+    maker = _presets().get(name)
+    if maker is None:
+        close = difflib.get_close_matches(name, _presets(), n=3)
+        raise ConfigError(f"no preset {name!r}" + (f"; nearest: {', '.join(close)}" if close else ""))
+    return maker()
+
+
+def preset_names() -> list[str]:
+    return sorted(_presets())
+
+
+@cache
+def _presets() -> dict[str, Callable[[], Config]]:
+    makers: dict[str, Callable[[], Config]] = {}
+    families: tuple[Family, ...] = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
+    for family in families:
+        for body in _RESNETS:
+            makers[f"{family}_{body}_fpn"] = partial(fpn, family, _RESNETS[body])
+        for body in ("r50", "r101") if family in ("faster_rcnn", "mask_rcnn") else ():
+            makers[f"{family}_{body}_c4"] = partial(c4, family, _RESNETS[body])
+            makers[f"{family}_{body}_dc5"] = partial(dc5, family, _RESNETS[body])
+    for family in ("faster_rcnn", "mask_rcnn", "cascade_mask_rcnn"):
+        for depth in (50, 101):
+            makers[f"{family}_r{depth}_fpn_gn"] = partial(fpn_gn, family, depth)
+            makers[f"{family}_r{depth}_fpn_gn_scratch"] = partial(fpn_gn, family, depth, scratch=True)
+        makers[f"{family}_r50_fpn_dconv_c3_c5"] = partial(fpn_deformable, family)
+    for family in ("faster_rcnn", "mask_rcnn"):
+        makers[f"{family}_r50_pafpn"] = partial(pafpn, family)
+        makers[f"{family}_r50_fpn_v2"] = partial(fpn_v2, family)
+        for variant in range(8):
+            makers[f"{family}_efficientnet_b{variant}_c4"] = partial(efficientnet_c4, family, variant)
+            makers[f"{family}_efficientnet_b{variant}_fpn"] = partial(efficientnet_fpn, family, variant)
+    return makers | {
+        "retinanet_r50_fpn": partial(retinanet, 50),
+        "retinanet_r101_fpn": partial(retinanet, 101),
+        "retinanet_r50_fpn_v2": retinanet_v2,
+        "rpn_r50_c4": rpn_c4,
+        "rpn_r50_fpn": rpn_fpn,
+        "fast_rcnn_r50_fpn": fast_rcnn,
+        "faster_rcnn_mobilenet_v3_large_fpn": mobilenet,
+        "faster_rcnn_mobilenet_v3_large_320_fpn": partial(mobilenet, short=320, long=640, top_k=150),
+        "faster_rcnn_vgg16": vgg16,
+        "mask_rcnn_r18_fpn_gn": small,
+    }
+
+
+# --- one function per body ---------------------------------------------------------------------------------------
+
+
+def fpn(family: Family, backbone: ResNet) -> Config:
+    std = _BGR_STD if backbone.groups == 32 else (1.0, 1.0, 1.0)
+    model = RCNN(
+        num_classes=1 if family == "keypoint_rcnn" else 80,
+        conventions=DETECTRON2,
+        input=Input(std=std, resize=_MULTI_SCALE),
+        backbone=backbone,
+        neck=FPN(),
+        proposals=_rpn_fpn(family),
+        box_head=_box_head(family),
+        mask_head=MaskHead() if "mask" in family else None,
+        keypoint_head=KeypointHead() if family == "keypoint_rcnn" else None,
+    )
+    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000]))
+
+
+def c4(family: Family, backbone: ResNet) -> Config:
+    pooling = Pooling(size=14, levels=["c4"])
+    model = RCNN(
+        conventions=DETECTRON2,
+        input=Input(resize=_MULTI_SCALE, pad_to=1),
+        backbone=backbone,
+        neck=NoNeck(level="c4"),
+        anchors=_ONE_LEVEL_ANCHORS,
+        proposals=_rpn_one_level(),
+        box_head=BoxHead(features=Res5Box(), pooling=pooling),
+        mask_head=MaskHead(features="box", convs=[], pooling=pooling) if family == "mask_rcnn" else None,
+    )
+    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000]))
+
+
+def dc5(family: Family, backbone: ResNet) -> Config:
+    model = RCNN(
+        conventions=DETECTRON2,
+        input=Input(resize=_MULTI_SCALE, pad_to=1),
+        backbone=backbone.model_copy(update={"dilated_c5": True}),
+        neck=NoNeck(level="c5"),
+        anchors=_ONE_LEVEL_ANCHORS,
+        proposals=_rpn_one_level(),
+        box_head=BoxHead(pooling=Pooling(levels=["c5"])),
+        mask_head=MaskHead(pooling=Pooling(size=14, levels=["c5"])) if family == "mask_rcnn" else None,
+    )
+    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000]))
+
+
+def fpn_gn(family: Family, depth: Literal[50, 101], *, scratch: bool = False) -> Config:
+    norm = GroupNorm()
+    config = fpn(family, ResNet(depth=depth, norm=norm, frozen_stages=0 if scratch else 2))
+    model = config.model
+    assert isinstance(model, RCNN)
+    assert model.box_head is not None
+    model.neck = FPN(norm=norm)
+    model.box_head.features = ConvFcBox(convs=[256] * 4, fcs=[1024], norm=norm)
+    if model.mask_head:
+        model.mask_head.norm = norm
+    return config
+
+
+def fpn_deformable(family: Family) -> Config:
+    return fpn(family, ResNet(depth=50, stride_in_1x1=True, deformable=Deformable()))
+
+
+def pafpn(family: Family) -> Config:
+    """mmdetection's: RGB, stride in the 3x3, every convention its own."""
+    model = RCNN(
+        conventions=MMDETECTION,
+        input=_rgb(Resize(method="opencv")),
+        backbone=ResNet(depth=50, norm=BatchNorm(statistics="eval")),
+        neck=PAFPN(),
+        proposals=_rpn_fpn(family),
+        box_head=_box_head(family),
+        mask_head=MaskHead() if family == "mask_rcnn" else None,
+    )
+    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 82500], warm_up=500))
+
+
+def fpn_v2(family: Family) -> Config:
+    """torchvision's second version: batch norm in FPN and heads, 4 conv + 1 FC box head, two RPN convolutions."""
+    norm = BatchNorm()
+    model = RCNN(
+        num_classes=90,
+        conventions=TORCHVISION,
+        input=_rgb(Resize(method="torch"), value_range=1),
+        backbone=ResNet(depth=50, norm=norm),
+        neck=FPN(norm=norm),
+        proposals=_rpn_torchvision(convs=2),
+        box_head=_box_head_torchvision(ConvFcBox(convs=[256] * 4, fcs=[1024], norm=norm)),
+        mask_head=MaskHead(norm=norm, pooling=_pool_torchvision(14)) if family == "mask_rcnn" else None,
+    )
+    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
+
+
+def efficientnet_c4(family: Family, variant: int) -> Config:
+    config = c4(family, _RESNETS["r50"])
+    return _with_efficientnet(config, variant)
+
+
+def efficientnet_fpn(family: Family, variant: int) -> Config:
+    config = fpn(family, _RESNETS["r50"])
+    return _with_efficientnet(config, variant)
+
+
+def mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Config:
+    model = RCNN(
+        num_classes=90,
+        conventions=TORCHVISION,
+        input=_rgb(Resize(method="torch", short_train=[short], short_test=short, long_train=long, long_test=long), 1),
+        backbone=MobileNetV3(),
+        neck=FPN(in_levels=["c4", "c5"]),
+        anchors=Anchors(sizes=[[32, 64, 128, 256, 512]] * 3),
+        proposals=_rpn_torchvision(top_k=top_k, score_threshold=0.05),
+        box_head=_box_head_torchvision(ConvFcBox(), levels=["p4", "p5"]),
+    )
+    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
+
+
+def vgg16() -> Config:
+    """Fast R-CNN's head of two layers of 4096 on RoIPool 7x7."""
+    resize = Resize(method="opencv_scaled", short_train=[600], short_test=600, long_train=1000, long_test=1000)
+    rpn = RPN(
+        conv_channels=[512],
+        matching=Matching(positive_iou=0.7, negative_iou=0.3, low_quality=True, inside_border=0),
+        pre_nms_top_k=TrainTest(train=12000, test=6000),
+        post_nms_top_k=TrainTest(train=2000, test=1000),
+        box_loss=SmoothL1(beta=1 / 9),
+    )
+    head = BoxHead(
+        features=ConvFcBox(fcs=[4096, 4096], dropout=0.5),
+        pooling=Pooling(kind="pool", size=7, levels=["c5"]),
+        box_loss=SmoothL1(beta=1.0),
+    )
+    conventions = DETECTRON.model_copy(update={"proposal_clip": "image"})
+    model = RCNN(
+        conventions=conventions,
+        input=Input(resize=resize, mean=(102.9801, 115.9465, 122.7717), pad_to=1),
+        backbone=VGG16(),
+        neck=NoNeck(level="c5"),
+        anchors=_ONE_LEVEL_ANCHORS,
+        proposals=rpn,
+        box_head=head,
+    )
+    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
+
+
+def retinanet(depth: Literal[50, 101]) -> Config:
+    model = RetinaNet(
+        conventions=DETECTRON2,
+        input=Input(resize=_MULTI_SCALE),
+        backbone=ResNet(depth=depth, stride_in_1x1=True),
+        anchors=_retina_anchors(),
+        box_loss=SmoothL1(beta=0.0),
+    )
+    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000], lr=0.01))
+
+
+def retinanet_v2() -> Config:
+    """torchvision's: P6 from P5, group norm in the head, GIoU."""
+    model = RetinaNet(
+        num_classes=90,
+        conventions=TORCHVISION,
+        input=_rgb(Resize(method="torch"), value_range=1),
+        backbone=ResNet(depth=50, norm=BatchNorm()),
+        neck=FPN(in_levels=["c3", "c4", "c5"], top="p6p7", top_input="c5"),
+        anchors=_retina_anchors(),
+        head_norm=GroupNorm(),
+        box_loss=IoULoss(kind="giou"),
+        loss_average="per_image",
+    )
+    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000], lr=0.01))
+
+
+def rpn_fpn() -> Config:
+    rpn = _rpn_fpn("faster_rcnn").model_copy(update={"post_nms_top_k": TrainTest(train=1000, test=2000)})
+    return _with_changes(fpn("faster_rcnn", _RESNETS["r50"]), proposals=rpn, box_head=None)
+
+
+def rpn_c4() -> Config:
+    rpn = RPN(pre_nms_top_k=TrainTest(train=12000, test=12000), post_nms_top_k=TrainTest(train=2000, test=2000))
+    return _with_changes(c4("faster_rcnn", _RESNETS["r50"]), proposals=rpn, box_head=None)
+
+
+def fast_rcnn() -> Config:
+    return _with_changes(fpn("faster_rcnn", _RESNETS["r50"]), proposals=PrecomputedProposals())
+
+
+def small() -> Config:
+    """For small machines, and the model of the demo: ResNet-18, narrow FPN and heads, group norm, from scratch."""
+    norm = GroupNorm(groups=16)
+    model = RCNN(
+        conventions=DETECTRON2,
+        input=_rgb(Resize(method="opencv", short_train=[320], short_test=320, long_train=512, long_test=512)),
+        backbone=ResNet(depth=18, norm=norm, frozen_stages=0),
+        neck=FPN(channels=96, norm=norm),
+        anchors=Anchors(sizes=[[16], [32], [64], [128], [256]]),
+        proposals=RPN(
+            sampling=Sampling(size=128, positive_fraction=0.5),
+            pre_nms_top_k=TrainTest(train=1000, test=500),
+            post_nms_top_k=TrainTest(train=500, test=300),
+        ),
+        box_head=BoxHead(
+            features=ConvFcBox(convs=[96, 96], fcs=[256], norm=norm),
+            pooling=Pooling(sampling_ratio=2, canonical_size=112),
+            sampling=Sampling(size=128, positive_fraction=0.25),
+        ),
+        mask_head=MaskHead(
+            convs=[96, 96],
+            norm=norm,
+            upsample_channels=96,
+            pooling=Pooling(size=14, sampling_ratio=2, canonical_size=112),
+        ),
+    )
+    train = Train(
+        batch=4,
+        lr=0.001,
+        weight_decay=0.05,
+        weight_decay_bias=0.0,
+        optimizer=AdamW(),
+        clip="norm",
+        clip_limit=5.0,
+        schedule=Schedule(max_steps=1500, decay=Cosine(), warm_up=WarmUp(steps=100, factor=0.01)),
+        checkpoint_every=250,
+        evaluate_every=500,
+    )
+    return Config(model=model, data=Data(augment=Augment(flip=0.5)), train=train, test=Selection())
+
+
+# --- shared numbers ----------------------------------------------------------------------------------------------
+
+
+def _recipe(*, max_steps: int, steps: list[int], lr: float = 0.02, warm_up: int = 1000) -> Train:
+    """Detectron's: SGD, batches of 16, the rate divided by ten twice; other batches are scaled to it."""
+    schedule = Schedule(max_steps=max_steps, decay=Steps(steps=steps), warm_up=WarmUp(steps=warm_up))
+    return Train(batch=16, reference_batch=16, lr=lr, schedule=schedule)
+
+
+def _rpn_fpn(family: Family) -> RPN:
+    kept = {"keypoint_rcnn": 1500, "cascade_rcnn": 2000, "cascade_mask_rcnn": 2000}.get(family, 1000)
+    return RPN(post_nms_top_k=TrainTest(train=kept, test=1000))
+
+
+def _rpn_one_level() -> RPN:
+    return RPN(pre_nms_top_k=TrainTest(train=12000, test=6000), post_nms_top_k=TrainTest(train=2000, test=1000))
+
+
+def _rpn_torchvision(*, convs: int = 1, top_k: int | None = None, score_threshold: float = 0.0) -> RPN:
+    return RPN(
+        conv_channels=[-1] * convs,
+        pre_nms_top_k=TrainTest(train=2000, test=top_k or 1000),
+        post_nms_top_k=TrainTest(train=2000, test=top_k or 1000),
+        score_threshold=score_threshold,
+        min_size=1e-3,
+        box_loss=SmoothL1(beta=1 / 9),
+    )
+
+
+def _box_head(family: Family) -> BoxHead:
+    if family.startswith("cascade"):
+        stages = [
+            CascadeStage(positive_iou=iou, box_weights=(10 * n, 10 * n, 5 * n, 5 * n))
+            for n, iou in ((1.0, 0.5), (2.0, 0.6), (3.0, 0.7))
+        ]
+        return BoxHead(class_agnostic=True, cascade=stages)
+    return BoxHead(box_loss=SmoothL1(beta=0.5 if family == "keypoint_rcnn" else 0.0))
+
+
+def _box_head_torchvision(features: ConvFcBox, levels: list[str] | None = None) -> BoxHead:
+    pooling = _pool_torchvision(7)
+    if levels:
+        pooling.levels = levels
+    return BoxHead(features=features, pooling=pooling, box_loss=SmoothL1(beta=1 / 9))
+
+
+def _pool_torchvision(size: int) -> Pooling:
+    return Pooling(size=size, sampling_ratio=2, aligned=False)
+
+
+def _retina_anchors() -> Anchors:
+    return Anchors(sizes=[[base * 2 ** (octave / 3) for octave in range(3)] for base in (32, 64, 128, 256, 512)])
+
+
+def _rgb(resize: Resize, value_range: Literal[1, 255] = 255) -> Input:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    if value_range == 255:
+        mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    return Input(channels="rgb", value_range=value_range, mean=mean, std=std, resize=resize)
+
+
+def _with_efficientnet(config: Config, variant: int) -> Config:
+    backbone = EfficientNet(variant=variant, norm=FrozenBatchNorm(eps=1e-3))
+    return _with_changes(config, backbone=backbone, input=_rgb(Resize()).model_copy(update={"pad_to": 32}))
+
+
+def _with_changes(config: Config, **parts: Any) -> Config:
+    """The same settings with other parts of the model, checked again as a whole."""
+    model = type(config.model).model_validate(dict(config.model) | parts)
+    return config.model_copy(update={"model": model})
