@@ -1,0 +1,39 @@
+"""The operations of the detector. Each has one definition in plain torch and, where it pays, kernels that match it.
+
+Public names take tensors first and settings by keyword. They run under `torch.compile`, `torch.export` and autocast.
+`use_backend` forces an implementation, `backend_for` and `which_ran` say which one is used and why.
+"""
+
+from .box_coding import anchor_grid, decode_boxes, encode_boxes
+from .deformable import deform_conv2d
+from .dispatch import BACKENDS, OPS, Choice, backend_for, use_backend, which_ran
+from .masks import paste_masks, paste_masks_rle, rasterize_polygons
+from .overlap import box_iou, generalized_box_iou, mask_iou
+from .pooling import roi_align, roi_crop, roi_pool
+from .suppression import box_voting, nms, nms_keep, soft_nms
+
+__all__ = [
+    "BACKENDS",
+    "OPS",
+    "Choice",
+    "anchor_grid",
+    "backend_for",
+    "box_iou",
+    "box_voting",
+    "decode_boxes",
+    "deform_conv2d",
+    "encode_boxes",
+    "generalized_box_iou",
+    "mask_iou",
+    "nms",
+    "nms_keep",
+    "paste_masks",
+    "paste_masks_rle",
+    "rasterize_polygons",
+    "roi_align",
+    "roi_crop",
+    "roi_pool",
+    "soft_nms",
+    "use_backend",
+    "which_ran",
+]
