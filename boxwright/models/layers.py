@@ -1,0 +1,329 @@
+"""The pieces that every backbone, neck and convolutional head is made of.
+
+A convolution owns the normalisation and the activation that follow it, so names are regular in the whole family:
+a convolution called X has X.weight, X.bias where it has one, and X.norm.* where it is normalised. The four numbers
+of a batch norm are X.norm.weight, X.norm.bias, X.norm.running_mean and X.norm.running_var in every form of it.
+
+Shapes: N images or regions, C channels, H x W cells; tensors are (N, C, H, W) in either memory format.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from boxwright.errors import ConfigError
+
+NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
+Activation = Literal["relu", "silu", "hardswish"]
+FrozenNorm = Literal["frozen_bn", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """Which normalisation follows a convolution; called with a number of channels, it makes the layer.
+
+    frozen_bn  batch norm whose four numbers are constants (buffers)
+    bn         batch norm; `batch_statistics=False` keeps the running ones while training, the affine part still learns
+    sync_bn    batch norm with statistics over all processes
+    gn         group norm with `groups` groups
+
+    `eps` matters when weights are taken over: 1e-5 nearly everywhere, 0.0 in torchvision's first ResNet detectors,
+    1e-3 in the EfficientNets that came from TensorFlow. `momentum` is PyTorch's: the share of the new batch.
+    """
+
+    kind: NormKind
+    eps: float = 1e-5
+    momentum: float = 0.1
+    groups: int = 32
+    batch_statistics: bool = True
+
+    def __call__(self, channels: int) -> nn.Module:
+        match self.kind:
+            case "frozen_bn":
+                return FrozenBatchNorm(channels, eps=self.eps)
+            case "gn":
+                return self._group_norm(channels)
+            case "bn" if self.batch_statistics:
+                return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
+            case "sync_bn" if self.batch_statistics:
+                return nn.SyncBatchNorm(channels, eps=self.eps, momentum=self.momentum)
+            case "bn" | "sync_bn":  # running statistics are the same in all processes: nothing to exchange
+                return RunningBatchNorm(channels, eps=self.eps, momentum=self.momentum)
+        raise ConfigError(f"norm is {self.kind!r}; expected frozen_bn, bn, sync_bn or gn")
+
+    def _group_norm(self, channels: int) -> nn.Module:
+        if channels % self.groups:
+            raise ConfigError(
+                f"group norm with {self.groups} groups does not fit {channels} channels; "
+                f"choose a number of groups that divides {channels}"
+            )
+        return nn.GroupNorm(self.groups, channels, eps=self.eps)
+
+
+class FrozenBatchNorm(nn.Module):
+    """y = (x - running_mean) / sqrt(running_var + eps) * weight + bias with four constant vectors of C numbers.
+
+    Starts as the identity. For a source that keeps only a scale and a shift, set running_mean to 0 and
+    running_var to 1 - eps.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels) - eps)
+
+    @classmethod
+    def of(cls, norm: _BatchNorm) -> "FrozenBatchNorm":
+        """The frozen twin of a batch norm; shares its running statistics, not its parameters."""
+        frozen = cls(norm.num_features, eps=norm.eps)
+        frozen.weight, frozen.bias = norm.weight.detach().clone(), norm.bias.detach().clone()
+        frozen.running_mean, frozen.running_var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        return frozen
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        scale, shift = constant_affine(self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+        return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
+        # A training batch norm also counts its batches; a frozen one has no use for the number.
+        state_dict.pop(prefix + "num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, eps={self.eps}"
+
+
+class RunningBatchNorm(nn.BatchNorm2d):
+    """Batch norm that uses its running statistics in training too, and leaves them as they are."""
+
+    def __init__(self, channels: int, *, eps: float, momentum: float) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum)
+        self.training = False  # a new module is in training mode until told otherwise
+
+    def train(self, mode: bool = True) -> "RunningBatchNorm":
+        super().train(False)
+        return self
+
+
+def constant_affine(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The scale and shift, both (C,), that a batch norm with these constants amounts to."""
+    scale = weight * (var + eps).rsqrt()
+    return scale, bias - mean * scale
+
+
+def running_affine(norm: nn.Module | None) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift of a norm that does not look at its batch; None for every other norm."""
+    if isinstance(norm, FrozenBatchNorm) or (isinstance(norm, _BatchNorm) and not norm.training):
+        mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        return constant_affine(norm.weight, norm.bias, mean, var, norm.eps)
+    return None
+
+
+def activate(x: Tensor, activation: Activation | None) -> Tensor:
+    """Apply an activation, in place where no gradient needs the values that it overwrites."""
+    match activation:
+        case None:
+            return x
+        case "relu":  # its gradient follows from its result
+            return F.relu_(x)
+        case "silu":
+            return F.silu(x, inplace=not x.requires_grad)
+        case "hardswish":
+            return F.hardswish(x, inplace=not x.requires_grad)
+
+
+class ConvNorm(nn.Conv2d):
+    """Convolution, then norm, then a residual if one is handed over, then activation.
+
+    Keys: weight, bias (only without a norm, or after folding), norm.*.
+
+    A norm that does not look at its batch is multiplied into the weights on every call: the result is the same,
+    and no pass over the (much larger) activations is made or kept for the backward pass. Gradients reach the
+    weights and, where they are parameters, the scale and shift of the norm.
+    """
+
+    norm: nn.Module | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool | None = None,
+        norm: Norm | None = None,
+        activation: Activation | None = None,
+    ) -> None:
+        """Pads so that stride 1 keeps the size. `bias=None`: a bias where there is no norm."""
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=norm is None if bias is None else bias,
+        )
+        self.norm = None if norm is None else norm(out_channels)
+        self.activation = activation
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) -> (N, out_channels, H / stride, W / stride); `residual` has the shape of the result."""
+        affine = running_affine(self.norm)
+        if affine is not None:
+            out = self.convolve(x, *folded(self.weight, self.bias, *affine))
+        else:
+            out = self.convolve(x, self.weight, self.bias)
+            out = out if self.norm is None else self.norm(out)
+        if residual is not None:
+            out += residual  # `out` was made here and nobody else holds it
+        return activate(out, self.activation)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution alone, with the weights given; what a special convolution replaces."""
+        return F.conv2d(x, weight, bias, self.stride, cast(tuple[int, int], self.padding), self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        described = str(super().extra_repr())  # type: ignore[no-untyped-call]
+        return described + (f", activation={self.activation}" if self.activation else "")
+
+
+def folded(weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (O, I, h, w) and bias (O,) of the convolution that equals convolution + scale + shift."""
+    return weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
+
+
+@torch.no_grad()
+def fold_batch_norms(module: nn.Module) -> int:
+    """Turn every ConvNorm whose norm is constant into one convolution with a bias, in place; return how many.
+
+    Constant are frozen batch norms, and batch norms in eval mode. The weights keep their storage. For inference:
+    the norm's entries leave the state dict, so save before folding.
+    """
+    count = 0
+    for conv in module.modules():
+        affine = running_affine(conv.norm) if isinstance(conv, ConvNorm) else None
+        if not isinstance(conv, ConvNorm) or affine is None:
+            continue
+        weight, bias = folded(conv.weight, conv.bias, *affine)
+        conv.weight.copy_(weight)
+        conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
+        conv.norm = None
+        count += 1
+    return count
+
+
+def freeze(module: nn.Module, *, norm: FrozenNorm = "frozen_bn") -> None:
+    """Stop a part from learning.
+
+    norm="frozen_bn"  its batch norms become frozen ones, as in Detectron2; it computes what Detectron.pytorch's
+                      affine layers and mmdetection's eval mode compute
+    norm="unchanged"  its batch norms go on using and tracking batch statistics, as in torchvision
+    """
+    module.requires_grad_(False)
+    if norm == "unchanged":
+        return
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, _BatchNorm):
+                setattr(parent, name, FrozenBatchNorm.of(child))
+
+
+class Stage(nn.Sequential):
+    """Residual blocks that follow each other, named by the keys of `blocks`.
+
+    `checkpoint=True` keeps only the input of each block for the backward pass and computes the rest again.
+    """
+
+    def __init__(
+        self, blocks: Mapping[str, nn.Module], *, out_channels: int, stride: int, checkpoint: bool = False
+    ) -> None:
+        super().__init__()
+        for name, block in blocks.items():
+            self.add_module(name, block)
+        self.out_channels = out_channels
+        self.stride = stride
+        self.checkpoint = checkpoint
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, out_channels, H / stride, W / stride)."""
+        for block in self:
+            x = run_block(block, x, checkpointed=self.checkpoint)
+        return x
+
+
+def run_block(block: nn.Module, x: Tensor, *, checkpointed: bool) -> Tensor:
+    """block(x), computed a second time in the backward pass instead of kept, if `checkpointed`."""
+    if not (checkpointed and torch.is_grad_enabled()):
+        return cast(Tensor, block(x))
+    contexts = partial(_recompute_contexts, block)
+    return cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=contexts))
+
+
+def _recompute_contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Without it, the second computation would count the same batch again in the running statistics."""
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def init_msra(conv: nn.Conv2d) -> None:
+    """Normal weights by the fan out (He et al.), zero bias: for convolutions that a ReLU follows."""
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    _zero_bias(conv)
+
+
+def init_msra_per_group(conv: nn.Conv2d) -> None:
+    """As `init_msra`, with the fan out of one group: for depthwise convolutions, which it would leave far too small."""
+    fan_out = conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1] // conv.groups
+    nn.init.normal_(conv.weight, std=(2.0 / fan_out) ** 0.5)
+    _zero_bias(conv)
+
+
+def init_xavier(conv: nn.Conv2d) -> None:
+    """Uniform weights within sqrt(3 / fan in), zero bias: for convolutions without an activation."""
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    _zero_bias(conv)
+
+
+def _zero_bias(conv: nn.Conv2d) -> None:
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def init_convolutions(module: nn.Module, init: Callable[[nn.Conv2d], None]) -> None:
+    """Apply `init` to every convolution inside `module`."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            init(child)
