@@ -41,27 +41,27 @@ class Prepared:
 def prepare(
     image: NDArray[np.uint8],
     *,
-    short_side: int | None,
-    max_side: int | None,
+    short: int | None,
+    long: int | None,
     method: ResizeMethod,
     mean: Sequence[float],
     std: Sequence[float],
-    channel_order: ChannelOrder = "rgb",
+    channels: ChannelOrder = "rgb",
     value_range: float = 255.0,
 ) -> Prepared:
     """(H, W, 3) uint8 RGB -> (3, h, w) float32 in the network frame.
 
     `mean` and `std` are in the network's channel order and on its scale: `value_range` 255 leaves the levels as they
-    are, 1 divides them by 255 first. `short_side` None keeps the size. The scale is the true ratio of sizes per axis,
+    are, 1 divides them by 255 first. `short` None keeps the size. The scale is the true ratio of sizes per axis,
     but for `opencv_scaled` the nominal factor, by which Detectron takes its boxes back.
     """
     _check_image(image)
     height, width = image.shape[:2]
-    if short_side is None:
-        pixels = normalise(image, mean=mean, std=std, channel_order=channel_order, value_range=value_range)
+    if short is None:
+        pixels = normalise(image, mean=mean, std=std, channels=channels, value_range=value_range)
         return Prepared(pixels, (height, width), (1.0, 1.0))
-    limits: dict[str, Any] = {"short_side": short_side, "max_side": max_side, "method": method}
-    levels: dict[str, Any] = {"mean": mean, "std": std, "channel_order": channel_order, "value_range": value_range}
+    limits: dict[str, Any] = {"short": short, "long": long, "method": method}
+    levels: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "value_range": value_range}
     nominal = shortest_edge_scale((height, width), **limits)
     if method == "opencv_scaled":
         return Prepared(_scale_centred(image, nominal, **levels), (height, width), (nominal, nominal))
@@ -78,14 +78,14 @@ def normalise(
     *,
     mean: Sequence[float],
     std: Sequence[float],
-    channel_order: ChannelOrder,
+    channels: ChannelOrder,
     value_range: float = 255.0,
 ) -> Tensor:
     """(H, W, 3) RGB levels -> (3, H, W) float32, (level - mean) / std in the network's channel order.
 
     The operations are torch's, in float32 and in this order, as every source but Detectron has them.
     """
-    planes = torch.from_numpy(_ordered(image, channel_order).transpose(2, 0, 1)).contiguous().float()
+    planes = torch.from_numpy(_ordered(image, channels).transpose(2, 0, 1)).contiguous().float()
     if value_range == 1:
         planes.div_(255)
     elif value_range != 255:
@@ -100,21 +100,21 @@ def _scale_centred(
     *,
     mean: Sequence[float],
     std: Sequence[float],
-    channel_order: ChannelOrder,
+    channels: ChannelOrder,
     value_range: float,
 ) -> Tensor:
     """Detectron's way: means off in double precision, then the resize on floats; its std is 1."""
     if value_range != 255:
         raise ConfigError(f"the opencv_scaled resize works on levels 0..255; value_range is {value_range}")
-    centred = (_ordered(image, channel_order) - np.asarray(mean, dtype=np.float64)).astype(np.float32)
+    centred = (_ordered(image, channels) - np.asarray(mean, dtype=np.float64)).astype(np.float32)
     planes = torch.from_numpy(resize_centred(centred, scale=scale).transpose(2, 0, 1)).contiguous()
     return planes.div_(torch.tensor(std, dtype=torch.float32)[:, None, None])
 
 
-def _ordered(image: NDArray[Any], channel_order: ChannelOrder) -> NDArray[Any]:
-    if channel_order not in ("rgb", "bgr"):
-        raise ConfigError(f"channel_order is {channel_order!r}; expected rgb or bgr")
-    return np.ascontiguousarray(image[:, :, ::-1]) if channel_order == "bgr" else image
+def _ordered(image: NDArray[Any], channels: ChannelOrder) -> NDArray[Any]:
+    if channels not in ("rgb", "bgr"):
+        raise ConfigError(f"channels is {channels!r}; expected rgb or bgr")
+    return np.ascontiguousarray(image[:, :, ::-1]) if channels == "bgr" else image
 
 
 def _check_image(image: NDArray[Any]) -> None:

@@ -32,23 +32,20 @@ def check_method(method: str) -> None:
         raise ConfigError(f"resize method is {method!r}; expected one of {', '.join(RESIZE_METHODS)}")
 
 
-def shortest_edge_scale(size: tuple[int, int], *, short_side: int, max_side: int | None, method: ResizeMethod) -> float:
-    """The nominal factor that brings the shorter side to `short_side` and the longer to at most `max_side`."""
+def shortest_edge_scale(size: tuple[int, int], *, short: int, long: int | None, method: ResizeMethod) -> float:
+    """The nominal factor that brings the shorter side to `short` and the longer to at most `long`."""
     check_method(method)
-    short, long = min(size), max(size)
-    scale = short_side / short
-    if max_side is None:
+    scale = short / min(size)
+    if long is None:
         return scale
     if method == "opencv_scaled":  # Detectron looks at the rounded long side, so it may keep a scale just above
-        return max_side / long if np.round(scale * long) > max_side else scale
-    return min(scale, max_side / long)
+        return long / max(size) if np.round(scale * max(size)) > long else scale
+    return min(scale, long / max(size))
 
 
-def shortest_edge_size(
-    size: tuple[int, int], *, short_side: int, max_side: int | None, method: ResizeMethod
-) -> tuple[int, int]:
+def shortest_edge_size(size: tuple[int, int], *, short: int, long: int | None, method: ResizeMethod) -> tuple[int, int]:
     """(height, width) of the original image -> that of the resized one, by the rule of the method's source."""
-    scale = shortest_edge_scale(size, short_side=short_side, max_side=max_side, method=method)
+    scale = shortest_edge_scale(size, short=short, long=long, method=method)
     height, width = size
     if method == "torch":
         sides = math.floor(height * scale), math.floor(width * scale)
@@ -57,20 +54,20 @@ def shortest_edge_size(
     elif method == "opencv":
         sides = int(height * scale + 0.5), int(width * scale + 0.5)
     else:
-        sides = _pillow_size(size, short_side, max_side)
+        sides = _pillow_size(size, short, long)
     return max(sides[0], 1), max(sides[1], 1)
 
 
-def _pillow_size(size: tuple[int, int], short_side: int, max_side: int | None) -> tuple[int, int]:
+def _pillow_size(size: tuple[int, int], short: int, long: int | None) -> tuple[int, int]:
     """Detectron2 scales twice where the long side is too long; one product would round differently now and then."""
-    scale = short_side / min(size)
+    scale = short / min(size)
     height, width = size[0] * scale, size[1] * scale
     if size[0] < size[1]:
-        height = float(short_side)
+        height = float(short)
     else:
-        width = float(short_side)
-    if max_side is not None and max(height, width) > max_side:
-        scale = max_side / max(height, width)
+        width = float(short)
+    if long is not None and max(height, width) > long:
+        scale = long / max(height, width)
         height, width = height * scale, width * scale
     return int(height + 0.5), int(width + 0.5)
 
