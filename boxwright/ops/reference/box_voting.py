@@ -1,5 +1,7 @@
 """Box voting in plain torch: the definition the other backends must match."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,7 @@ def _score(own: Tensor, votes: Tensor, iou: Tensor, scoring: str, beta: float) -
         case "generalized_avg":
             return votes.pow(beta).mean().pow(1.0 / beta)
         case "quasi_sum":
-            return votes.sum() / float(len(votes)) ** beta
+            return votes.sum() / math.pow(len(votes), beta)
     assert scoring == "temp_avg", scoring
     # Smoothed with the temperature beta, as the chance of the class against the chance of any other.
     is_it, is_not = votes, 1 - votes

@@ -27,7 +27,7 @@ def soft_nms(
     for group in set(groups.tolist()):
         waiting = (groups == group).nonzero()[:, 0]
         while len(waiting):
-            best = new_scores[waiting].argmax() if not new_scores[waiting].isnan().all() else torch.tensor(0)
+            best = int(torch.sort(new_scores[waiting], descending=True, stable=True).indices[0])
             top, waiting = waiting[best], torch.cat((waiting[:best], waiting[best + 1 :]))
             touched, iou = _touch(boxes[top], boxes[waiting], offset)
             weight = (
