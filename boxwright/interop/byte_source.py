@@ -1,0 +1,101 @@
+"""Reading a file piece by piece with every size checked first.
+
+`Source` hands out bytes and never more than the file has left; `Budget` is the memory that one file may claim
+altogether. Both raise errors that name the file and the byte.
+"""
+
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from boxwright.errors import UnsafeFileError, WeightsError
+
+SMALL = 16 * 2**20  # bytes that any file may claim, so that tiny files need no exact accounting
+GROWTH = 4  # bytes in memory per byte of file: text turned to bytes, byte order turned, one copy
+
+
+class Budget:
+    """What reading one file may cost: memory in bytes."""
+
+    def __init__(self, *, name: str, file_size: int) -> None:
+        self.name = name
+        self.file_size = file_size
+        self.left = SMALL + GROWTH * file_size
+
+    def take(self, nbytes: int, what: str) -> None:
+        """Called before memory is allocated."""
+        self.left -= nbytes
+        if nbytes < 0 or self.left < 0:
+            raise UnsafeFileError(
+                f"{self.name}: {what} asks for {nbytes:,} bytes, more than a file of {self.file_size:,} bytes "
+                "warrants: it is damaged or hostile. Fetch it again from its publisher."
+            )
+
+
+class Source:
+    """A binary file from its present position up to `end`, both counted in bytes from its start."""
+
+    def __init__(self, file: BinaryIO, *, name: str, end: int, start: int = 0) -> None:
+        file.seek(start)
+        self._file = file
+        self.name = name
+        self.end = end
+        self.position = start
+
+    @property
+    def left(self) -> int:
+        return self.end - self.position
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        self._check(count)
+        data = self._file.read(count)
+        if len(data) != count:
+            raise self.damaged("it became shorter while it was read")
+        self.position += count
+        return data
+
+    def line(self, limit: int) -> bytes:
+        """Up to and without the next newline."""
+        data = self._file.readline(min(limit, max(self.left, 0)))
+        if not data.endswith(b"\n"):
+            raise self.damaged(f"a line should end within {limit} bytes")
+        self.position += len(data)
+        return data[:-1]
+
+    def blob(self, count: int) -> npt.NDArray[np.uint8]:
+        """The next `count` bytes in memory of their own: aligned and writable, so that it can become a weight."""
+        self._check(count)
+        buffer = np.empty(count, np.uint8)
+        self.read_into(buffer.data)
+        return buffer
+
+    def read_into(self, target: memoryview) -> None:
+        """Fills `target`, a writable memory of bytes."""
+        count = len(target)
+        self._check(count)
+        done = 0
+        while done < count:
+            step = self._file.readinto(target[done:])  # type: ignore[attr-defined]
+            if not step:
+                raise self.damaged("it became shorter while it was read")
+            done += step
+        self.position += count
+
+    def skip(self, count: int) -> None:
+        self._check(count)
+        self._file.seek(count, 1)
+        self.position += count
+
+    def damaged(self, what: str) -> WeightsError:
+        return WeightsError(f"{self.name}: damaged at byte {self.position:,}: {what}. Fetch or save the file again.")
+
+    def unsafe(self, what: str, remedy: str) -> UnsafeFileError:
+        return UnsafeFileError(f"{self.name}: refused at byte {self.position:,}: {what}. {remedy}")
+
+    def _check(self, count: int) -> None:
+        if count < 0 or count > self.left:
+            raise self.damaged(
+                f"{count:,} bytes should follow, {max(self.left, 0):,} do: the file is cut short or altered"
+            )
