@@ -1,0 +1,57 @@
+"""Boxes as x1, y1, x2, y2 floats: between forms, into the image, mirrored, moved.
+
+Every function takes and returns torch tensors of (..., 4); sizes are (height, width).
+"""
+
+import torch
+from torch import Tensor
+
+
+def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
+    return torch.cat((boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]), dim=-1)
+
+
+def xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    return torch.cat((boxes[..., :2], boxes[..., 2:] - boxes[..., :2]), dim=-1)
+
+
+def box_areas(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Corners moved into the image of `size`; a box outside becomes one without area on the border."""
+    height, width = size
+    limits = boxes.new_tensor([width, height, width, height])
+    return torch.minimum(boxes.clamp(min=0), limits)
+
+
+def non_empty_boxes(boxes: Tensor, *, min_side: float = 0.0) -> Tensor:
+    """(N, 4) -> (N,) bool: both sides are longer than `min_side`."""
+    return (boxes[:, 2:] - boxes[:, :2] > min_side).all(dim=1)
+
+
+def scale_boxes(boxes: Tensor, scale: tuple[float, float]) -> Tensor:
+    """Multiplied by the (y, x) factors."""
+    y, x = scale
+    return boxes * boxes.new_tensor([x, y, x, y])
+
+
+def shift_boxes(boxes: Tensor, *, x: float, y: float) -> Tensor:
+    return boxes + boxes.new_tensor([x, y, x, y])
+
+
+def flip_boxes(boxes: Tensor, width: float) -> Tensor:
+    """Mirrored left to right inside an image of `width`."""
+    return torch.stack((width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]), dim=-1)
+
+
+def flip_boxes_vertically(boxes: Tensor, height: float) -> Tensor:
+    return torch.stack((boxes[..., 0], height - boxes[..., 3], boxes[..., 2], height - boxes[..., 1]), dim=-1)
+
+
+def map_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
+    """(N, 4) through a (2, 3) affine map: the upright boxes around the four mapped corners."""
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).to(matrix.dtype)
+    mapped = corners @ matrix[:, :2].T + matrix[:, 2]
+    return torch.cat((mapped.amin(dim=1), mapped.amax(dim=1)), dim=1).to(boxes.dtype)
