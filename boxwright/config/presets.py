@@ -218,10 +218,10 @@ def mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Confi
         conventions=TORCHVISION,
         input=_rgb(Resize(method="torch", short_train=[short], short_test=short, long_train=long, long_test=long), 1),
         backbone=MobileNetV3(),
-        neck=FPN(in_levels=["c4", "c5"]),
+        neck=FPN(in_levels=["c5", "c6"]),
         anchors=Anchors(sizes=[[32, 64, 128, 256, 512]] * 3),
         proposals=_rpn_torchvision(top_k=top_k, score_threshold=0.05),
-        box_head=_box_head_torchvision(ConvFcBox(), levels=["p4", "p5"]),
+        box_head=_box_head_torchvision(ConvFcBox(), levels=["p5", "p6"]),
     )
     return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
 

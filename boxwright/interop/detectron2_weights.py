@@ -1,0 +1,79 @@
+"""Detectron2's detection weights <-> ours. The table is the documentation.
+
+Both call a convolution and its norm `conv1` and `conv1.norm`, have background last and four deltas a class, so the
+numbers stay as they are.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from .rename import Names, Pair, State
+
+
+def from_detectron2(state: Mapping[str, Tensor]) -> State:
+    return detectron2_names(pyramid=any(".bottom_up." in key for key in state)).to_ours(state)
+
+
+def to_detectron2(state: Mapping[str, Tensor]) -> State:
+    return detectron2_names(pyramid=any(key.startswith("neck.") for key in state)).from_ours(state)
+
+
+def is_detectron2(keys: Iterable[str]) -> bool:
+    return any(
+        key.startswith(("proposal_generator.", "roi_heads.box_predictor.", "backbone.bottom_up.")) for key in keys
+    )
+
+
+def detectron2_names(*, pyramid: bool) -> Names:
+    body = "backbone.bottom_up" if pyramid else "backbone"
+    return Names("Detectron2", (*_resnet(body, "backbone"), *_resnet("roi_heads", "box_head"), *_OTHERS))
+
+
+def _resnet(theirs: str, ours: str) -> tuple[Pair, ...]:
+    return (
+        *_conv(f"{theirs}.stem.conv1", f"{ours}.stem"),
+        *_conv(f"{theirs}.res{{l}}.{{b}}.conv{{i}}", f"{ours}.c{{l}}.{{b}}.conv{{i}}"),
+        *_conv(f"{theirs}.res{{l}}.{{b}}.shortcut", f"{ours}.c{{l}}.{{b}}.shortcut"),
+        (f"{theirs}.res{{l}}.{{b}}.conv2_offset.{{*p}}", f"{ours}.c{{l}}.{{b}}.conv2.offset.{{*p}}"),
+    )
+
+
+def _conv(theirs: str, ours: str) -> tuple[Pair, ...]:
+    """A convolution or linear layer, with a norm or without."""
+    return ((f"{theirs}.{{*p}}", f"{ours}.{{*p}}"), (f"{theirs}.norm.{{*p}}", f"{ours}.norm.{{*p}}"))
+
+
+def _box(theirs: str, ours: str, stage: str) -> tuple[Pair, ...]:
+    return (
+        *_conv(f"roi_heads.box_head{stage}.conv{{i+1}}", f"{ours}.convs.{{i}}"),
+        (f"roi_heads.box_head{stage}.fc{{i+1}}.{{*p}}", f"{ours}.fcs.{{i}}.{{*p}}"),
+        (f"roi_heads.box_predictor{stage}.cls_score.{{*p}}", f"{ours}.score.{{*p}}"),
+        (f"roi_heads.box_predictor{stage}.bbox_pred.{{*p}}", f"{ours}.delta.{{*p}}"),
+    )
+
+
+_OTHERS: tuple[Pair, ...] = (
+    *_conv("backbone.fpn_lateral{l}", "neck.lateral.c{l}"),
+    *_conv("backbone.fpn_output{l}", "neck.output.p{l}"),
+    ("backbone.top_block.p{l}.{*p}", "neck.extra.p{l}.{*p}"),
+    ("proposal_generator.rpn_head.conv.{*p}", "rpn.convs.0.{*p}"),
+    ("proposal_generator.rpn_head.conv.conv{i}.{*p}", "rpn.convs.{i}.{*p}"),
+    ("proposal_generator.rpn_head.objectness_logits.{*p}", "rpn.score.{*p}"),
+    ("proposal_generator.rpn_head.anchor_deltas.{*p}", "rpn.delta.{*p}"),
+    *_box("", "box_head", ""),
+    *_box("", "box_stages.{s}", ".{s}"),
+    *_conv("roi_heads.mask_head.mask_fcn{i+1}", "mask_head.convs.{i}"),
+    ("roi_heads.mask_head.deconv.{*p}", "mask_head.deconv.{*p}"),
+    ("roi_heads.mask_head.predictor.{*p}", "mask_head.logits.{*p}"),
+    *_conv("roi_heads.keypoint_head.conv_fcn{i+1}", "keypoint_head.convs.{i}"),
+    ("roi_heads.keypoint_head.score_lowres.{*p}", "keypoint_head.deconv.{*p}"),
+    ("head.cls_subnet.{2i}.{*p}", "head.class_convs.{i}.{*p}"),
+    ("head.bbox_subnet.{2i}.{*p}", "head.box_convs.{i}.{*p}"),
+    ("head.cls_score.{*p}", "head.score.{*p}"),
+    ("head.bbox_pred.{*p}", "head.delta.{*p}"),
+    ("pixel_mean", None),
+    ("pixel_std", None),
+    ("proposal_generator.anchor_generator.cell_anchors.{i}", None),
+    ("anchor_generator.cell_anchors.{i}", None),
+)
