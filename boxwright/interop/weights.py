@@ -1,0 +1,175 @@
+"""Any checkpoint into a model: the container is read as data, the dialect guessed from the names, the rest reported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from boxwright.errors import WeightsError
+
+from .detectron2_weights import from_detectron2, is_detectron2
+from .detectron_pytorch_weights import from_detectron_pytorch, is_detectron_pytorch
+from .detectron_weights import from_detectron, is_detectron
+from .efficientnet_weights import from_efficientnet, is_efficientnet
+from .mmdetection_weights import from_mmdetection, is_mmdetection
+from .read import read_file
+from .rename import Names, State
+from .torchvision_backbones import resnet_pairs
+from .torchvision_weights import from_torchvision, is_torchvision
+
+_STATE_KEYS = ("model", "state_dict", "blobs", "model_state_dict", "model_state", "weights")
+_OURS = ("backbone.stem.weight", "backbone.c2.0.conv1.weight", "neck.lateral.c5.weight", "rpn.score.weight")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint under our names, with what else it tells."""
+
+    state: State
+    source: str
+    class_names: tuple[str, ...] = ()
+    config_text: str | None = None
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What became of each weight of a file. `mismatched` holds (name, shape in the file, shape in the model)."""
+
+    source: str
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {len(self.loaded)} weights loaded"]
+        lines += [f"  {len(names)} {what}: {_some(names)}" for what, names in self._gaps() if names]
+        return "\n".join(lines)
+
+    def _gaps(self) -> list[tuple[str, list[str]]]:
+        shapes = [f"{name} is {theirs} in the file, {ours} in the model" for name, theirs, ours in self.mismatched]
+        return [
+            ("not in the file, left as initialised", self.missing),
+            ("not in the model, ignored", self.unexpected),
+            ("of another shape, left as initialised", shapes),
+        ]
+
+
+def read_weights(path: str | Path) -> Weights:
+    """A checkpoint of any known source, under our names."""
+    contents = read_file(path)
+    top = contents.data
+    state = _find_state(top, str(path))
+    source, renamed = to_our_names(state, where=str(path))
+    names, config_text = _told_by(top, contents.metadata)
+    return Weights(renamed, source, names, config_text)
+
+
+def to_our_names(state: Mapping[str, Tensor], *, where: str) -> tuple[str, State]:
+    """The source of a state dict, told by its names, and its weights under ours."""
+    state = _without_prefix(state)
+    try:
+        if any(key in state for key in _OURS):
+            return "Boxwright", dict(state)
+        if is_detectron_pytorch(state):
+            return "Detectron.pytorch", from_detectron_pytorch(state)
+        if is_detectron(state):
+            return "Detectron", from_detectron(state)
+        if is_torchvision(state):
+            return "torchvision", from_torchvision(state)
+        if is_mmdetection(state):
+            return "mmdetection", from_mmdetection(state)
+        if is_detectron2(state):
+            return "Detectron2", from_detectron2(state)
+        if is_efficientnet(state):
+            return "EfficientNet", from_efficientnet(state)
+        if "layer1.0.conv1.weight" in state:
+            pairs = (*resnet_pairs("", "backbone"), ("fc.{*p}", None))
+            return "torchvision ResNet", Names("torchvision ResNet", pairs).to_ours(state)
+        if "stem.conv1.weight" in state:
+            return "Detectron2 ResNet", from_detectron2({f"backbone.{key}": value for key, value in state.items()})
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    some = ", ".join(list(state)[:3])
+    raise WeightsError(f"{where}: not a checkpoint of a known source; its first weights are {some or 'none at all'}")
+
+
+def load_state(model: nn.Module, weights: Weights, *, prefix: str = "") -> WeightsReport:
+    """Copies what fits into the model, or only into its part under `prefix`, and reports the rest."""
+    state = {name: value for name, value in weights.state.items() if name.startswith(prefix)}
+    own = {name: value for name, value in model.state_dict(keep_vars=True).items() if name.startswith(prefix)}
+    state |= _norms_of_scale_and_bias(model, state)
+    report = WeightsReport(weights.source)
+    with torch.no_grad():
+        for name, value in state.items():
+            if name not in own:
+                if not name.endswith("num_batches_tracked"):  # a counter that frozen norms have no use for
+                    report.unexpected.append(name)
+            elif value.shape != own[name].shape:
+                report.mismatched.append((name, tuple(value.shape), tuple(own[name].shape)))
+            else:
+                own[name].copy_(value)
+                report.loaded.append(name)
+    absent = own.keys() - state.keys()
+    report.missing.extend(name for name in own if name in absent and not name.endswith("num_batches_tracked"))
+    return report
+
+
+def _norms_of_scale_and_bias(model: nn.Module, state: State) -> State:
+    """Statistics for norms that the source keeps as a scale and a bias: mean 0 and a variance that undoes eps."""
+    added: State = {}
+    for name, module in model.named_modules():
+        mean, variance = f"{name}.running_mean", f"{name}.running_var"
+        if isinstance(getattr(module, "running_var", None), Tensor) and f"{name}.weight" in state and mean not in state:
+            added[mean] = torch.zeros_like(state[f"{name}.weight"])
+            added[variance] = torch.full_like(state[f"{name}.weight"], 1 - module.eps)
+    return added
+
+
+def _find_state(top: Any, where: str) -> dict[str, Tensor]:
+    """The mapping of names to arrays inside whatever a program saved around it."""
+    if not isinstance(top, Mapping):
+        raise WeightsError(f"{where}: holds a {type(top).__name__}, expected named weights")
+    for key in _STATE_KEYS:
+        if isinstance(top.get(key), Mapping):
+            return _find_state(top[key], where)
+    return {str(key): _tensor(value) for key, value in top.items() if isinstance(value, Tensor | np.ndarray)}
+
+
+def _tensor(value: Tensor | np.ndarray) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> State:
+    """Without what DataParallel, DDP and compiled modules put before every name."""
+    for prefix in ("module.", "_orig_mod."):
+        if state and all(key.startswith(prefix) for key in state):
+            return _without_prefix({key.removeprefix(prefix): value for key, value in state.items()})
+    return dict(state)
+
+
+def _told_by(top: Any, metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """Class names and the config's text, where a checkpoint of mmdetection, Detectron or ours keeps them."""
+    if "class_names" in metadata:
+        return tuple(metadata["class_names"]), metadata.get("config")
+    meta = top.get("meta", {}) if isinstance(top, Mapping) else {}
+    if not isinstance(meta, Mapping):
+        return (), None
+    data = meta.get("dataset_meta", {})
+    names = meta.get("CLASSES") or (data.get("classes") or data.get("CLASSES") if isinstance(data, Mapping) else None)
+    text = meta.get("cfg") or meta.get("config") or top.get("cfg")
+    return _names(names), text if isinstance(text, str) else None
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return tuple(value)
+    return ()
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
