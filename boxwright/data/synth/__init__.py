@@ -1,0 +1,12 @@
+"""Data from nothing but a seed: scenes whose every pixel is known, and files of COCO's size for measuring readers.
+
+generate(out, kind="shapes", images=500, seed=0)    pictures with boxes, masks, crowds, keypoints
+annotations(path)                                   the annotation file of a set as large as COCO train2017
+detections(folder)                                  ground truth and results of the size of COCO val2017
+"""
+
+from .bulk import annotations, detections
+from .scene import Scene, Thing
+from .write import KINDS, Summary, draw_scene, generate
+
+__all__ = ["KINDS", "Scene", "Summary", "Thing", "annotations", "detections", "draw_scene", "generate"]
