@@ -112,8 +112,8 @@ _OTHERS: tuple[Pair, ...] = (
     ("Mask_Head.upconv.{*p}", "mask_head.deconv.{*p}"),
     ("Mask_Head.upconv5.{*p}", "mask_head.deconv.{*p}"),
     ("Mask_Outs.classify.{*p}", "mask_head.logits.{*p}"),
-    ("Mask_Outs.upsample.upconv.{*p}", None),  # a fixed bilinear kernel
+    ("Mask_Outs.upsample.upconv.{*p}", "mask_head.upsample.{*p}"),
     ("Keypoint_Outs.deconv.{*p}", "keypoint_head.deconv.{*p}"),
     ("Keypoint_Outs.classify.{*p}", "keypoint_head.logits.{*p}"),
-    ("Keypoint_Outs.upsample.upconv.{*p}", None),
+    ("Keypoint_Outs.upsample.upconv.{*p}", "keypoint_head.upsample.{*p}"),
 )
