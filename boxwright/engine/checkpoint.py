@@ -1,0 +1,114 @@
+"""Checkpoints of a run: whole or absent, checked when read, a few kept, the last good one found again.
+
+A run's folder holds `step_00001000.pt` files, `best.pt`, and `checkpoints.json` with each file's step and SHA-256.
+"""
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from boxwright.errors import TrainingError, WeightsError
+from boxwright.files import atomic_write
+
+LIST = "checkpoints.json"
+BEST = "best.pt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the folder's list."""
+
+    file: str
+    step: int
+    sha256: str
+
+
+class Checkpoints:
+    """The checkpoints in `folder`, of which the newest `keep` stay."""
+
+    def __init__(self, folder: str | Path, *, keep: int) -> None:
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def save(self, state: dict[str, Any], *, step: int) -> Path:
+        """Writes one and removes the oldest beyond `keep`. On any failure what was there before stays as it was."""
+        path = self.folder / f"step_{step:08d}.pt"
+        entry = Entry(path.name, step, self._write(state, path))
+        entries = [old for old in self.entries() if old.file != entry.file] + [entry]
+        kept, dropped = entries[-self.keep :], entries[: -self.keep]
+        self._write_list(kept)
+        for old in dropped:
+            (self.folder / old.file).unlink(missing_ok=True)
+        return path
+
+    def save_best(self, state: dict[str, Any]) -> Path:
+        path = self.folder / BEST
+        self._write(state, path)
+        return path
+
+    def load_last(self) -> tuple[int, dict[str, Any]] | None:
+        """Step and state of the newest whole checkpoint; None in a folder without any.
+
+        A damaged one is passed over with a warning; if none of several is whole, that is an error.
+        """
+        entries = self.entries()
+        for entry in reversed(entries):
+            path = self.folder / entry.file
+            try:
+                if _sha256(path) == entry.sha256:
+                    return entry.step, read_checkpoint(path)
+                problem = "its content is not what was written"
+            except (OSError, WeightsError) as error:
+                problem = str(error)
+            warnings.warn(f"{path} is passed over: {problem}", stacklevel=2)
+        if entries:
+            raise TrainingError(
+                f"{self.folder}: none of its {len(entries)} checkpoints is whole; start a new run folder"
+            )
+        return None
+
+    def entries(self) -> list[Entry]:
+        """From old to new."""
+        path = self.folder / LIST
+        if not path.is_file():
+            return []
+        try:
+            return [Entry(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        except (ValueError, TypeError) as error:
+            raise TrainingError(f"{path}: not a list of checkpoints ({error})") from error
+
+    def _write(self, state: dict[str, Any], path: Path) -> str:
+        try:
+            with atomic_write(path) as file:
+                torch.save(state, file)
+        except OSError as error:
+            raise TrainingError(
+                f"{path}: the checkpoint could not be written ({error.strerror or error}); "
+                "those written before are whole. Free space and resume."
+            ) from error
+        return _sha256(path)
+
+    def _write_list(self, entries: list[Entry]) -> None:
+        with atomic_write(self.folder / LIST, "w") as file:
+            json.dump([vars(entry) for entry in entries], file, indent=1)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The state in a checkpoint of ours: tensors and plain values only."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # what torch raises for damage differs by version
+        raise WeightsError(f"{path}: cannot be read as a checkpoint ({' '.join(str(error).split())[:200]})") from error
+    return state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
