@@ -34,7 +34,7 @@ from boxwright.interop.pickle_values import (
 MAX_STEPS = 400_000  # and one more for each STEP_BYTES of the file; a large checkpoint with its optimizer takes 200,000
 STEP_BYTES = 32
 MAX_STACK = 250_000
-LONG_STRING = 4_096  # from here strings are kept as they are until it is known what they are
+LONG_STRING = 4_096  # from here bytes are kept in memory of their own, which an array may take over
 MAX_INTEGER = 64  # bytes
 MAX_LINE = 1_000
 
@@ -106,10 +106,12 @@ class Machine:
         return struct.unpack(layout, self.source.take(struct.calcsize(layout)))[0]
 
     def push_string(self, length: int, encoding: str | None) -> None:
+        """Bytes (encoding None), a text, or a string of Python 2 (latin-1), which may be either."""
         if length >= LONG_STRING:
             self.context.budget.take(length, "a string")
-            self.stack.append(Blob(self.source.blob(length), encoding))
-            return
+            if encoding != "utf-8":
+                self.stack.append(Blob(self.source.blob(length), is_text=encoding is not None))
+                return
         raw = self.source.take(length)
         self.stack.append(raw if encoding is None else self.decode(raw, encoding))
 

@@ -55,7 +55,7 @@ def make_array(
     if not isinstance(dtype, PendingDtype):
         raise context.source.damaged("an array has no element type")
     built = dtype.build()
-    buffer = raw.buffer if isinstance(raw, Blob) and raw.encoding in (None, "latin-1") else None
+    buffer = raw.buffer if isinstance(raw, Blob) else None
     if buffer is None:
         data = as_bytes(raw)
         if data is None:

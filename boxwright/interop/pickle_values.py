@@ -41,15 +41,15 @@ class Global:
 
 @dataclass(eq=False)
 class Blob:
-    """A long string, kept as bytes until it is clear whether it is a text or the numbers of an array."""
+    """A long string of bytes: the numbers of an array, or a value by itself. Python 2 used one type for text as well."""
 
     buffer: npt.NDArray[np.uint8]
-    encoding: str | None  # None: bytes
+    is_text: bool
 
     @cached_property
     def value(self) -> bytes | str:
         raw = self.buffer.tobytes()
-        return raw if self.encoding is None else raw.decode(self.encoding)
+        return raw.decode("latin-1") if self.is_text else raw
 
 
 @dataclass(eq=False)
@@ -130,9 +130,7 @@ Builder = Callable[[Context, str, tuple[Any, ...]], Any]
 def as_bytes(value: Any) -> bytes | None:
     """Bytes, or a text of Python 2, whose characters are bytes."""
     if isinstance(value, Blob):
-        if value.encoding in (None, "latin-1"):
-            return value.buffer.tobytes()
-        value = value.value
+        return value.buffer.tobytes()
     if isinstance(value, str):
         try:
             return value.encode("latin-1")
