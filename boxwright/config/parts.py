@@ -77,7 +77,8 @@ class ResNet(Settings):
 class EfficientNet(Settings):
     kind: Literal["efficientnet"] = "efficientnet"
     variant: Annotated[int, Field(ge=0, le=7)] = 4
-    padding: Literal["same", "symmetric"] = "same"
+    padding: Literal["same", "same_nominal", "symmetric"] = "same"
+    """TensorFlow's, by each input's size or for ever by the variant's design size, or torchvision's."""
     norm: Norm = FrozenBatchNorm(eps=1e-3)
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
 
@@ -117,8 +118,9 @@ class FPN(Settings):
     """Levels above the last: none, its stride-2 subsampling, or one or two stride-2 3x3 convolutions."""
     top_input: Literal["c5", "p5", "lateral"] = "c5"
     """What the first extra convolution reads: the backbone, the finished or the lateral map."""
-    top_relu: Literal["never", "between", "always"] = "between"
-    """ReLU before the extra convolutions: never, before all but the first, before every one."""
+    top_relu: Literal["never", "between"] = "between"
+    """ReLU before the extra convolutions: never, or before all but the first."""
+    norm_on_lateral: bool = True
 
 
 class PAFPN(FPN):
@@ -150,10 +152,14 @@ class Matching(Settings):
     low_quality_iou: Fraction = 0.0
     inside_border: float | None = None
     """Only anchors within this many pixels of the image take part; None: all."""
+    crowd_share: Fraction | None = None
+    """Regions with more of their area than this inside a crowd object take no part (M's ignore_iof_thr, D's
+    CROWD_FILTER_THRESH for precomputed proposals); None: crowds change nothing."""
 
 
 class Sampling(Settings):
     kind: Literal["random", "ohem", "all"] = "random"
+    """At random, those of highest loss, or all (then `size` only counts for rpn_class_average batch_size)."""
     size: Positive = 512
     positive_fraction: Fraction = 0.25
 
@@ -180,7 +186,16 @@ class CrossEntropy(Settings):
     weight: float = 1.0
 
 
+class SigmoidCrossEntropy(Settings):
+    """One independent decision per foreground class; the background column is not read."""
+
+    kind: Literal["sigmoid_cross_entropy"] = "sigmoid_cross_entropy"
+    weight: float = 1.0
+
+
 class Focal(Settings):
+    """On one independent decision per foreground class; the background column of a box head is not read."""
+
     kind: Literal["focal"] = "focal"
     alpha: float = 0.25
     gamma: float = 2.0
@@ -188,7 +203,7 @@ class Focal(Settings):
 
 
 BoxLoss = Annotated[SmoothL1 | IoULoss, Field(discriminator="kind")]
-ClassLoss = Annotated[CrossEntropy | Focal, Field(discriminator="kind")]
+ClassLoss = Annotated[CrossEntropy | SigmoidCrossEntropy | Focal, Field(discriminator="kind")]
 
 
 # --- proposals ---------------------------------------------------------------------------------------------------
@@ -245,6 +260,8 @@ class Pooling(Settings):
     levels: list[str] = ["p2", "p3", "p4", "p5"]
     canonical_size: float = 224.0
     canonical_level: int = 4
+    """A region of canonical_size squared reads this level, counted as log2 of the stride. M's finest_scale 56 is size
+    56 at level 2."""
 
 
 class Res5Box(Settings):
@@ -284,7 +301,7 @@ class BoxHead(Settings):
     class_loss: ClassLoss = CrossEntropy()
     box_loss: BoxLoss = SmoothL1()
     cascade: list[CascadeStage] = []
-    """Stages of a cascade in order; empty: one stage with the values above."""
+    """Stages of a cascade in order; empty: one stage with the values above. A stage's IoU is both its thresholds."""
 
 
 class MaskHead(Settings):
@@ -298,7 +315,11 @@ class MaskHead(Settings):
     upsample: Literal["deconv", "bilinear", "none"] = "deconv"
     upsample_channels: Positive = 256
     pooling: Pooling = Pooling(size=14)
+    enlarge: Annotated[int, Field(ge=1)] = 1
+    """The logits are enlarged bilinearly by this factor (D's UPSAMPLE_RATIO)."""
     class_agnostic: bool = False
+    per_stage: bool = False
+    """In a cascade: one mask head per stage, trained on its regions; the probabilities are averaged (M)."""
     loss_weight: float = 1.0
 
 
@@ -306,8 +327,11 @@ class KeypointHead(Settings):
     num_keypoints: Positive = 17
     convs: list[Positive] = [512] * 8
     kernel: Positive = 3
+    hidden_deconv: Positive | None = None
+    """Channels of a stride-2 transposed convolution with ReLU after the convolutions (D's USE_DECONV); None: none."""
     deconv: bool = True
     """A stride-2 transposed convolution gives the heatmaps; without it a 1x1 convolution does."""
+    deconv_kernel: Positive = 4
     upsample: Annotated[int, Field(ge=1)] = 2
     """The heatmaps are enlarged bilinearly by this factor."""
     pooling: Pooling = Pooling(size=14)
@@ -315,6 +339,7 @@ class KeypointHead(Settings):
     loss_average: Literal["visible", "sampled"] = "visible"
     """Divide by the visible keypoints, or by the most that could have been sampled."""
     min_visible: Annotated[int, Field(ge=0)] = 1
+    """Regions with fewer visible keypoints inside do not train the head."""
 
 
 # --- the picture as the network sees it --------------------------------------------------------------------------

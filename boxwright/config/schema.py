@@ -49,6 +49,8 @@ class RCNN(Settings):
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         _check_names(self.class_names, self.num_classes)
+        if self.mask_head and self.mask_head.per_stage and not (self.box_head and self.box_head.cascade):
+            raise ValueError("mask_head.per_stage needs box_head.cascade, whose stages it follows")
         if self.box_head is None and (self.mask_head or self.keypoint_head):
             raise ValueError("mask_head and keypoint_head read the regions of a box_head; box_head is null")
         if self.proposals.kind == "precomputed" and self.box_head is None:
@@ -77,8 +79,10 @@ class RetinaNet(Settings):
     class_loss: Focal = Focal()
     box_loss: BoxLoss = SmoothL1(beta=0.1)
     loss_average: Literal["moving", "positives", "per_image"] = "moving"
-    """Losses are divided by a moving mean of the positives (D2), those of the batch (M), or image by image (T)."""
+    """Losses are divided by a moving mean of the positives that starts at 100 (D2), by those of the batch, at least
+    one per image (M), or image by image (T)."""
     pre_nms_top_k: Positive = 1000
+    """Per level and image, after the score threshold."""
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
