@@ -21,6 +21,7 @@ RgbImage = NDArray[np.uint8]
 
 DOWNLOAD_LIMIT = 256 * 2**20  # bytes; a picture larger than this is a mistake or an attack
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
+ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -80,6 +81,19 @@ def _imdecode(buffer: NDArray[np.uint8], flag: int) -> RgbImage | None:
     except cv2.error:
         return None
     return decoded
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the upright picture, from the head of the file alone."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path} cannot be read as an image: {error}") from error
+    return (width, height) if turned else (height, width)
 
 
 def is_cut_jpeg(data: bytes) -> bool:

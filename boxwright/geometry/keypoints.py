@@ -1,4 +1,4 @@
-"""Keypoints as (N, K, 3) floats: x, y and visibility (0 not labelled, 1 hidden, 2 seen); a point not labelled is 0, 0, 0."""
+"""Keypoints as (N, K, 3) floats: x, y and visibility (0 not labelled, 1 hidden, 2 seen); without a label all are 0."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), (
 
 
 def flip_pairs_from_names(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of indices whose names differ only by their side: left_eye and right_eye, EyeL and EyeR, l_eye and r_eye."""
+    """Pairs of indices whose names differ only by their side: left_eye, right_eye; EyeL, EyeR; l_eye, r_eye."""
     positions = {name: index for index, name in enumerate(names)}
     pairs = set()
     for name, index in positions.items():

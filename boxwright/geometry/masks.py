@@ -152,7 +152,8 @@ def _cut(points: NDArray[np.float64], axis: int, sign: int, limit: float) -> NDA
     crossing = points + share[:, None] * (following - points)
     crossing[:, axis] = limit
     both = np.stack((points, crossing), axis=1).reshape(-1, 2)
-    return both[np.stack((inside, crosses), axis=1).reshape(-1)]
+    kept: NDArray[np.float64] = both[np.stack((inside, crosses), axis=1).reshape(-1)]
+    return kept
 
 
 def _map_masks(

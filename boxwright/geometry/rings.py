@@ -1,4 +1,4 @@
-"""Rings and bitmaps into each other without loss: the outline of a bitmap along pixel edges, holes, one ring for all."""
+"""Rings and bitmaps into each other without loss: outlines along pixel edges, holes, one ring for all."""
 
 from typing import Any
 
@@ -26,12 +26,8 @@ def bitmap_to_rings(bitmap: NDArray[Any]) -> Polygons:
     by_start: dict[tuple[int, int], list[int]] = {}
     for edge, (x, y) in enumerate(starts):
         by_start.setdefault((x, y), []).append(edge)
-    rings = []
     unused = set(range(len(starts)))
-    for first in range(len(starts)):
-        if first in unused:
-            rings.append(_walk(first, starts, directions, by_start, unused))
-    return rings
+    return [_walk(first, starts, directions, by_start, unused) for first in range(len(starts)) if first in unused]
 
 
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up: each a right turn of the one before

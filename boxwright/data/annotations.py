@@ -1,0 +1,239 @@
+"""The annotations of one split, in columns: what every reader makes and every writer, check and loader reads.
+
+Letters: I images, M objects, K keypoints. Boxes here are x, y, width, height as in the file; `target` gives
+the x1, y1, x2, y2 of training. Objects of image i are rows `first[i]` to `first[i + 1]`.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boxwright.types import Masks, Rle, Segment, Size, Target
+
+from .array_file import Arrays
+from .columns import Texts, unpack_decimals
+
+CROWD, DIFFICULT, TRUNCATED, UNUSABLE = 1, 2, 4, 8  # bits of the column `flags`
+
+
+@dataclass(frozen=True)
+class Category:
+    """A foreground class. `id` is the source's own number; keypoints and skeleton (0-based) where it has them."""
+
+    name: str
+    id: int
+    supercategory: str = ""
+    keypoints: tuple[str, ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = ()
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    extra: dict[str, Any] | None = None
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Category":
+        pairs = {name: tuple((int(a), int(b)) for a, b in values[name]) for name in ("skeleton", "flip_pairs")}
+        return cls(**{**values, **pairs, "keypoints": tuple(values["keypoints"])})
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    id: int | str
+    file_name: str
+    size: Size
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object as its file has it. The box is x, y, width, height."""
+
+    label: int
+    box_xywh: tuple[float, float, float, float]
+    segment: Segment | None = None
+    keypoints: NDArray[np.float64] | None = None  # (K, 3)
+    is_crowd: bool = False
+    is_difficult: bool = False
+    is_truncated: bool = False
+    area: float | None = None
+    id: int | None = None
+    extra: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """See the module's docstring. Immutable; the columns may lie in a file that many processes share."""
+
+    source: str  # the file or folder they were read from
+    image_root: str
+    categories: tuple[Category, ...]
+    columns: Arrays
+    document: dict[str, Any]  # what the file says about itself: info, licenses
+    problems: tuple[dict[str, Any], ...] = ()  # what the reader left out, see problems.py
+    format: str = "coco"
+
+    def __len__(self) -> int:
+        return len(self.columns["height"])
+
+    @property
+    def num_objects(self) -> int:
+        return len(self.columns["label"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(category.name for category in self.categories)
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        return next((category.keypoints for category in self.categories if category.keypoints), ())
+
+    @property
+    def flip_pairs(self) -> tuple[tuple[int, int], ...]:
+        return next((category.flip_pairs for category in self.categories if category.keypoints), ())
+
+    @property
+    def num_keypoints(self) -> int:
+        return int(self.columns["keypoints"].shape[1])
+
+    @property
+    def has_masks(self) -> bool:
+        return bool(len(self.columns["point"]) or len(self.columns["rle_size"]))
+
+    @property
+    def has_keypoints(self) -> bool:
+        return len(self.columns["keypoints"]) > 0
+
+    def texts(self, name: str) -> Texts:
+        return Texts(self.columns[f"{name}.blob"], self.columns[f"{name}.first"])
+
+    def image_id(self, image: int) -> int | str:
+        return int(self.columns["image_id"][image]) if "image_id" in self.columns else self.texts("key").text_at(image)
+
+    def path(self, image: int) -> Path:
+        return Path(self.image_root, self.texts("file").text_at(image))
+
+    def size(self, image: int) -> Size:
+        return int(self.columns["height"][image]), int(self.columns["width"][image])
+
+    def rows(self, image: int) -> range:
+        first = self.columns["first"]
+        return range(int(first[image]), int(first[image + 1]))
+
+    def image(self, image: int) -> ImageInfo:
+        extra = self.texts("image_extra").bytes_at(image)
+        return ImageInfo(
+            id=self.image_id(image),
+            file_name=self.texts("file").text_at(image),
+            size=self.size(image),
+            extra=json.loads(extra) if extra else {},
+        )
+
+    def objects(self, image: int) -> Iterator[ObjectInfo]:
+        return (self.object(row) for row in self.rows(image))
+
+    def object(self, row: int) -> ObjectInfo:
+        columns = self.columns
+        flags, area = int(columns["flags"][row]), float(columns["area"][row])
+        extra = self.texts("object_extra").bytes_at(row)
+        identifier = int(columns["object_id"][row])
+        x, y, width, height = unpack_decimals(columns["box"][row]).tolist()
+        return ObjectInfo(
+            label=int(columns["label"][row]),
+            box_xywh=(x, y, width, height),
+            segment=self.segment(row),
+            keypoints=self.keypoints(row),
+            is_crowd=bool(flags & CROWD),
+            is_difficult=bool(flags & DIFFICULT),
+            is_truncated=bool(flags & TRUNCATED),
+            area=None if np.isnan(area) else area,
+            id=None if identifier < 0 else identifier,
+            extra=json.loads(extra) if extra else None,
+        )
+
+    def segment(self, row: int) -> Segment | None:
+        """Rings or run lengths; None where the object has no mask."""
+        columns = self.columns
+        which = int(columns["rle"][row])
+        if which >= 0:
+            height, width = columns["rle_size"][which].tolist()
+            return Rle(size=[height, width], counts=self.texts("runs").bytes_at(which))
+        begin, end = int(columns["ring_first"][row]), int(columns["ring_first"][row + 1])
+        if begin == end:
+            return None
+        first = columns["point_first"][begin : end + 1].tolist()
+        points = unpack_decimals(columns["point"][first[0] : first[-1]])
+        return [points[a - first[0] : b - first[0]] for a, b in pairwise(first)]
+
+    def keypoints(self, row: int) -> NDArray[np.float64] | None:
+        """(K, 3) as in the file; None where the object has none."""
+        which = int(self.columns["keypoint"][row])
+        return None if which < 0 else unpack_decimals(self.columns["keypoints"][which])
+
+    def target(
+        self, image: int, *, with_masks: bool = False, with_keypoints: bool = False, keypoint_offset: float = 0.0
+    ) -> Target:
+        """The usable objects of an image for training, boxes clipped to it, in the frame of the original image.
+
+        An object without a mask or keypoints gets an empty segment or unlabelled points where these are asked for.
+        `keypoint_offset` is added to x and y: 0.5 takes the file's pixel numbers for pixel centres, as Detectron2 does.
+        """
+        size = self.size(image)
+        rows = self._usable_rows(image)
+        return Target(
+            boxes=self._boxes(rows, size),
+            labels=torch.from_numpy(self.columns["label"][rows].astype(np.int64)),
+            size=size,
+            masks=self._masks(rows, size) if with_masks else None,
+            keypoints=self._keypoints(rows, keypoint_offset) if with_keypoints else None,
+            is_crowd=torch.from_numpy((self.columns["flags"][rows] & CROWD).astype(bool)),
+            image_id=self.image_id(image),
+        )
+
+    def _usable_rows(self, image: int) -> NDArray[np.int64]:
+        rows = np.arange(self.columns["first"][image], self.columns["first"][image + 1])
+        usable: NDArray[np.int64] = rows[self.columns["flags"][rows] & UNUSABLE == 0]
+        return usable
+
+    def _boxes(self, rows: NDArray[np.int64], size: Size) -> torch.Tensor:
+        boxes = unpack_decimals(self.columns["box"][rows]).copy()
+        boxes[:, 2:] += boxes[:, :2]
+        np.clip(boxes, 0, np.array([size[1], size[0], size[1], size[0]], dtype=np.float64), out=boxes)
+        return torch.from_numpy(boxes.astype(np.float32))
+
+    def _masks(self, rows: NDArray[np.int64], size: Size) -> Masks:
+        segments = (self.segment(row) for row in rows.tolist())
+        return Masks([[] if segment is None else segment for segment in segments], size)
+
+    def _keypoints(self, rows: NDArray[np.int64], offset: float) -> torch.Tensor:
+        which = self.columns["keypoint"][rows]
+        points = np.zeros((len(rows), self.num_keypoints, 3), dtype=np.float64)
+        points[which >= 0] = unpack_decimals(self.columns["keypoints"][which[which >= 0]])
+        points[..., :2] += offset
+        points *= points[..., 2:] > 0
+        return torch.from_numpy(points.astype(np.float32))
+
+    def with_categories(self, categories: tuple[Category, ...], labels: NDArray[Any]) -> "Annotations":
+        """The same objects under other classes: `labels` are the new ones, one per object."""
+        columns = {**self.columns, "label": labels.astype(np.int32)}
+        return replace(self, categories=categories, columns=columns)
+
+    def plain_meta(self) -> dict[str, Any]:
+        """All but the columns, as JSON can hold it; `from_plain` takes it back."""
+        return {
+            "source": self.source,
+            "image_root": self.image_root,
+            "categories": [asdict(category) for category in self.categories],
+            "document": self.document,
+            "problems": list(self.problems),
+            "format": self.format,
+        }
+
+    @classmethod
+    def from_plain(cls, meta: dict[str, Any], columns: Arrays) -> "Annotations":
+        categories = tuple(Category.from_plain(values) for values in meta["categories"])
+        return cls(**{**meta, "categories": categories, "problems": tuple(meta["problems"])}, columns=columns)

@@ -1,0 +1,107 @@
+"""The shared index: annotations are parsed once, kept as one file of arrays, and mapped by every process after that.
+
+Workers and ranks map the same file, so its pages are in memory once, whoever reads them.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from boxwright.errors import DatasetError
+
+from .annotations import Annotations
+from .array_file import open_arrays, write_arrays
+
+LAYOUT = 1  # raise it whenever the columns or what the readers put into them change
+
+
+def cache_folder() -> Path:
+    """$BOXWRIGHT_CACHE, else the user's cache folder."""
+    named = os.environ.get("BOXWRIGHT_CACHE")
+    if named:
+        return Path(named)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "boxwright"
+
+
+def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str) -> Annotations:
+    """What `read` gives, from the index where `files` have not changed since it was made.
+
+    `key` tells apart different readings of the same files. A folder that cannot be written is no error: the
+    annotations are then read anew each time and not shared.
+    """
+    name = hashlib.blake2b(f"{LAYOUT} {key} {[str(path.resolve()) for path in files[:1]]}".encode()).hexdigest()[:24]
+    state = hashlib.blake2b(_state(files).encode()).hexdigest()[:16]
+    folder = cache_folder() / "index"
+    path = folder / f"{name}-{state}.arrays"
+    if found := _open(path):
+        return found
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f"{name}.lock"):  # of many ranks one parses, the others wait for its file
+            return _open(path) or _make(path, read, older=f"{name}-*.arrays")
+    except OSError:
+        return read()
+
+
+def save_index(annotations: Annotations, path: Path) -> None:
+    write_arrays(path, annotations.columns, meta=annotations.plain_meta())
+
+
+def open_index(path: Path) -> Annotations:
+    meta, arrays = open_arrays(path)
+    return Annotations.from_plain(meta, arrays)
+
+
+def _make(path: Path, read: Callable[[], Annotations], *, older: str) -> Annotations:
+    annotations = read()
+    for stale in path.parent.glob(older):
+        stale.unlink(missing_ok=True)
+    save_index(annotations, path)
+    return open_index(path)
+
+
+def _open(path: Path) -> Annotations | None:
+    if not path.exists():
+        return None
+    try:
+        return open_index(path)
+    except (DatasetError, TypeError):  # cut off by a full disk or written by another version: it is made again
+        return None
+
+
+def _state(files: Sequence[Path]) -> str:
+    """Names, sizes and times of all files; those inside folders too."""
+    return "\n".join(line for path in files for line in _stat_lines(path))
+
+
+def _stat_lines(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.is_dir():
+                    yield from _stat_lines(Path(entry.path))
+                else:
+                    yield _line(entry.path, entry.stat())
+    elif path.exists():
+        yield _line(str(path.resolve()), path.stat())
+
+
+def _line(path: str, stat: os.stat_result) -> str:
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; where the system has no such locks, none, and the last writer wins."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
