@@ -1,0 +1,103 @@
+"""`boxwright config`: settings shown, compared and described."""
+
+from typing import Annotated, Any
+
+import typer
+
+from .console import print_json
+
+app = typer.Typer(add_completion=False)
+
+Source = Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes, such as train.lr=0.01.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def config() -> None:
+    """Show, compare and describe settings.
+
+    Example:
+
+      boxwright config list
+    """
+
+
+@app.command("list")
+def list_presets(as_json: AsJson = False) -> None:
+    """List the names of the presets.
+
+    Example:
+
+      boxwright config list
+    """
+    from boxwright.config import preset_names
+
+    names = preset_names()
+    if as_json:
+        print_json(list(names))
+    else:
+        print("\n".join(names))
+
+
+@app.command()
+def show(source: Source, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print all settings of a preset or a file as YAML, after changes: a file to start one's own from.
+
+    Example:
+
+      boxwright config show mask_rcnn_r50_fpn test.score_threshold=0.1
+    """
+    from boxwright.config import dump, load_config
+
+    settings = load_config(source, overrides or [])
+    if as_json:
+        print_json(settings.model_dump(mode="json"))
+    else:
+        print(dump(settings), end="")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the settings, with which editors check and complete YAML files.
+
+    Example:
+
+      boxwright config schema
+    """
+    from boxwright.config import json_schema
+
+    print_json(json_schema())
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)],
+    b: Annotated[str, typer.Argument(help="Another one.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Print each setting in which two presets or files differ, with the value in A and the value in B.
+
+    Example:
+
+      boxwright config diff mask_rcnn_r50_fpn faster_rcnn_r50_fpn
+    """
+    from boxwright.config import diff as difference
+    from boxwright.config import load_config
+
+    changes = difference(load_config(a), load_config(b))
+    if as_json:
+        print_json([{"path": path, "a": left, "b": right} for path, left, right in changes])
+    elif changes:
+        print("\n".join(f"{path}: {_plain(left)} -> {_plain(right)}" for path, left, right in changes))
+    else:
+        print("no differences")
+
+
+def _plain(value: Any) -> str:
+    import json
+
+    return json.dumps(value)
