@@ -3,7 +3,8 @@
 All take L maps (B, C, Hl, Wl) of one pyramid, (R, 4) RoIs in the network frame, (R,) int64 image and (R,) int64 level
 of each, and the scale of each level (1 / stride), and give (R, C, ph, pw). The result lies in memory as the maps do;
 maps in channels-last are used where they are. A RoI with a coordinate that is not finite, or whose image or level does
-not exist (-1 marks padding), gives zeros and takes no gradient. The RoIs themselves get no gradient.
+not exist (-1 marks padding), gives zeros and takes no gradient; beyond 2 ** 24 pixels counts as not finite. The RoIs
+themselves get no gradient.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from boxwright.errors import ShapeError
 from .checks import check_boxes, check_per_box
 from .dispatch import forced_backend, run, use_backend
 from .layout import at_least_float32, empty_maps, empty_pooled, is_channels_last
+
+MAX_COORDINATE = float(1 << 24)
 
 
 def roi_align(
@@ -101,7 +104,10 @@ def _prepare(
             raise ShapeError(
                 f"level {level} is {f.dtype} on {f.device}; level 0 is {first.dtype}, rois on {rois.device}"
             )
-    return list(features), at_least_float32(rois.detach()), batch_index.long(), levels.long()
+    rois = at_least_float32(rois.detach())
+    # So far out nothing can be meant: such a region is a bad one, and no backend has to think about overflow.
+    rois = torch.where(rois.abs() <= MAX_COORDINATE, rois, torch.nan)
+    return list(features), rois, batch_index.long(), levels.long()
 
 
 def _sizes(features: Sequence[Tensor]) -> list[int]:

@@ -7,9 +7,6 @@ from torch import Tensor
 
 from boxwright.ops.layout import at_least_float32, empty_maps, is_channels_last, memory_format
 
-# RoIs this many feature pixels out are as good as infinitely far: keeps the integer arithmetic from overflowing.
-MAX_COORDINATE = 1 << 24
-
 
 def roi_pool(
     features: Sequence[Tensor],
@@ -36,7 +33,7 @@ def roi_pool(
         one_map = features[level][image]
         height, width = one_map.shape[1:]
         scaled = at_least_float32(roi) * scales[level]
-        x1, y1, x2, y2 = (torch.sign(scaled) * torch.floor(scaled.abs() + 0.5)).clamp(-MAX_COORDINATE, MAX_COORDINATE)
+        x1, y1, x2, y2 = torch.sign(scaled) * torch.floor(scaled.abs() + 0.5)
         for p, (top, bottom) in enumerate(_bins(y1, y2, output_size[0], height)):
             for q, (left, right) in enumerate(_bins(x1, x2, output_size[1], width)):
                 if bottom > top and right > left:

@@ -1,0 +1,84 @@
+"""Compiles a function with Numba, once per machine: the machine code is kept on disk.
+
+It is kept in `NUMBA_CACHE_DIR` if that is set, otherwise in `__pycache__` beside the source, otherwise in the user's
+cache folder. Where none can be written, each process compiles for itself.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+
+_fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # Windows has none
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Decorator: compiled on first use, runs without the GIL. Products and sums may fuse, but never change order."""
+    compiled = numba.njit(nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")(function)
+    return _keep_on_disk(compiled)
+
+
+def exact_kernel(function: Callable[..., Any]) -> Any:
+    """As `kernel`, but rounds after every operation, where a comparison must come out as in the definition.
+
+    Also for what a `kernel` calls: without its own word a function inherits the caller's arithmetic.
+    """
+    return _keep_on_disk(numba.njit(nogil=True, fastmath=False, error_model="numpy")(function))
+
+
+def _keep_on_disk(compiled: Any) -> Any:
+    with suppress(RuntimeError):  # no folder can be written
+        compiled._cache = _SharedCache(compiled.py_func)
+    return compiled
+
+
+class _SharedCache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache, made safe to share.
+
+    Two processes that store different signatures of one function at the same moment could give both the same file
+    name: a lock on the folder prevents it. And code is reused only while no source of the kernels has changed, since
+    a kernel contains those that it calls from other files.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = (self._cache_file._source_stamp, _digest_of_sources())
+
+    def load_overload(self, *args: Any) -> Any:
+        with _locked(Path(self.cache_path)):
+            return super().load_overload(*args)
+
+    def save_overload(self, *args: Any) -> None:
+        with _locked(Path(self.cache_path)):
+            super().save_overload(*args)
+
+
+@cache
+def _digest_of_sources() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Alone among the processes that use this folder, where the system and the file system can do that."""
+    if _fcntl is None:
+        yield
+        return
+    try:
+        handle = (folder / "boxwright.lock").open("a")
+        _fcntl.flock(handle, _fcntl.LOCK_EX)
+    except OSError:
+        yield
+        return
+    with handle:  # closing releases the lock
+        yield

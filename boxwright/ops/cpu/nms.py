@@ -1,0 +1,70 @@
+"""Greedy non-maximum suppression on the CPU."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .iou import overlap
+from .kernel import exact_kernel
+from .threads import run_chunks
+
+# Groups are handed out one by one where there is this much to compare; below, threads would cost more than they save.
+PAIRS_WORTH_THREADS = 1 << 22
+
+
+def nms_keep(
+    boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold: float, offset: float, inclusive: bool
+) -> Tensor:
+    """As `reference.nms_keep`, to the bit."""
+    # NumPy around the kernel: torch would wake its threads for each of these small steps.
+    order, first = order_groups(scores.numpy(), groups.numpy())
+    columns = np.ascontiguousarray(boxes.numpy()[order].T)
+    kind = columns.dtype.type
+    stays = np.ones(len(order), np.int32)
+    run_chunks(
+        lambda begin, end: _suppress(columns, first, kind(iou_threshold), kind(offset), inclusive, begin, end, stays),
+        len(first) - 1,
+        _groups_per_chunk(first),
+    )
+    keep = np.empty(len(order), np.bool_)
+    keep[order] = stays
+    return torch.from_numpy(keep)
+
+
+def order_groups(scores: NDArray[Any], groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """-> (N,) order by group, then by descending score (NaN first), then by index; (G + 1,) where each group begins."""
+    is_nan = np.isnan(scores)
+    keys = (-scores, ~is_nan, groups) if is_nan.any() else (-scores, groups)
+    order = np.lexsort(keys)
+    grouped = groups[order]
+    starts = np.flatnonzero(grouped[1:] != grouped[:-1]) + 1
+    ends = [len(groups)] if len(groups) else []
+    return order, np.concatenate(([0], starts, ends)).astype(np.int64)
+
+
+def _groups_per_chunk(first: NDArray[np.int64]) -> int:
+    sizes = np.diff(first).astype(np.float64)
+    return 1 if float((sizes * sizes).sum()) > PAIRS_WORTH_THREADS else max(len(sizes), 1)
+
+
+@exact_kernel
+def _suppress(columns, first, threshold, offset, inclusive, begin, end, stays):
+    """columns (4, N) of boxes, each group's by descending score -> stays (N,), for the groups begin..end."""
+    zero = offset - offset
+    for g in range(begin, end):
+        last = first[g + 1]
+        for i in range(first[g], last):
+            if stays[i] == 0:
+                continue
+            ax1, ay1, ax2, ay2 = columns[0, i], columns[1, i], columns[2, i], columns[3, i]
+            x1, y1, x2, y2 = columns[0, i:last], columns[1, i:last], columns[2, i:last], columns[3, i:last]
+            rest = stays[i:last]
+            # Every step writes, which lets the loop run on vectors: a branch would not.
+            for j in range(1, len(rest)):
+                inter, union = overlap(ax1, ay1, ax2, ay2, x1[j], y1[j], x2[j], y2[j], offset)
+                iou = inter / union if union != zero else zero
+                goes = iou >= threshold if inclusive else iou > threshold
+                rest[j] = 0 if goes else rest[j]

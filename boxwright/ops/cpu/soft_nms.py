@@ -1,0 +1,80 @@
+"""Soft non-maximum suppression on the CPU."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .iou import overlap
+from .kernel import exact_kernel
+from .nms import order_groups
+from .threads import run_chunks
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    *,
+    method: str,
+    sigma: float,
+    iou_threshold: float,
+    min_score: float,
+    offset: float,
+) -> tuple[Tensor, Tensor]:
+    """As `reference.soft_nms`."""
+    new_scores, keep = scores.clone(), torch.ones(len(boxes), dtype=torch.bool)
+    # Within a group by index, not by score: of equal scores the earlier index is then the first that is found.
+    order, first = order_groups(np.zeros(len(scores)), groups.numpy())
+    given = boxes.contiguous().numpy(), order, first
+    settings = [boxes.numpy().dtype.type(v) for v in (sigma, iou_threshold, min_score, offset)]
+    targets = new_scores.numpy(), keep.numpy()
+    run_chunks(
+        lambda begin, end: _decay(*given, method == "linear", *settings, begin, end, *targets), len(first) - 1, 1
+    )
+    return new_scores, keep
+
+
+@exact_kernel
+def _decay(boxes, order, first, is_linear, sigma, threshold, min_score, offset, begin, end, scores, keep):
+    """boxes (N, 4), order (N,) by group -> lowers scores (N,) and clears keep (N,), for the groups begin..end."""
+    one = scores.dtype.type(1)
+    for g in range(begin, end):
+        waiting = order[first[g] : first[g + 1]].copy()
+        num_waiting = len(waiting)
+        while num_waiting > 0:
+            best = 0
+            for k in range(1, num_waiting):
+                s, most = scores[waiting[k]], scores[waiting[best]]
+                if s > most or (s != s and most == most):
+                    best = k
+            top = waiting[best]
+            num_left = 0
+            for k in range(num_waiting):
+                i = waiting[k]
+                if k == best:
+                    continue
+                inter, union = overlap(
+                    boxes[top, 0],
+                    boxes[top, 1],
+                    boxes[top, 2],
+                    boxes[top, 3],
+                    boxes[i, 0],
+                    boxes[i, 1],
+                    boxes[i, 2],
+                    boxes[i, 3],
+                    offset,
+                )
+                if inter > 0:
+                    iou = inter / union
+                    weight = one
+                    if not is_linear:
+                        weight = np.exp(-(iou * iou) / sigma)
+                    elif iou > threshold:
+                        weight = one - iou
+                    scores[i] *= weight
+                    if scores[i] < min_score:
+                        keep[i] = False
+                        continue
+                waiting[num_left] = i
+                num_left += 1
+            num_waiting = num_left
