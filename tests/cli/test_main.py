@@ -74,7 +74,7 @@ def test_every_module_with_an_app_is_in_the_table():
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=IDS)
 def test_every_help_has_an_example_whose_options_are_right(path, command):
     assert "Example:" in command.help
-    examples = re.findall(r"^ *boxwright (.+)$", command.help.partition("Example:")[2], re.MULTILINE)
+    examples = re.findall(r"^ *boxwright (.+?) *$", command.help.partition("Example:")[2].lstrip(" "), re.MULTILINE)
     assert examples
     for example in examples:
         words = shlex.split(example)
