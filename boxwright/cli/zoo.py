@@ -1,17 +1,19 @@
 """boxwright zoo: the published models, listed and fetched."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .console import print_json, print_note
+
 if TYPE_CHECKING:
     from boxwright.interop.download import Progress
     from boxwright.interop.zoo import ZooModel
 
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     help="Published models of Detectron, Detectron2, mmdetection and torchvision.\n\n"
     "Example: boxwright zoo list --filter mask_rcnn_r50",
@@ -33,12 +35,12 @@ def list_models(
 
     models = [model for model in all_models() if _matches(model, words)]
     if as_json:
-        typer.echo(json.dumps([_row(model) for model in models], indent=1))
+        print_json([_row(model) for model in models])
         return
     width = max((len(model.name) for model in models), default=0)
     for model in models:
-        typer.echo(f"{model.name:<{width}}  {model.dataset:<12}  {_accuracy(model)}".rstrip())
-    typer.echo(f"{len(models)} of {len(all_models())} models. Fetch one: boxwright zoo get NAME", err=True)
+        print(f"{model.name:<{width}}  {model.dataset:<12}  {_accuracy(model)}".rstrip())
+    print_note(f"{len(models)} of {len(all_models())} models. Fetch one: boxwright zoo get NAME")
 
 
 @app.command("get")
@@ -56,7 +58,10 @@ def get_model(
     model = find_model(name)
     with _progress_bar(model.name) as progress:
         path = fetch_model(model, progress=progress)
-    typer.echo(json.dumps(_row(model) | {"path": str(path)}, indent=1) if as_json else str(path))
+    if as_json:
+        print_json(_row(model) | {"path": str(path)})
+    else:
+        print(path)
 
 
 def _matches(model: "ZooModel", words: str) -> bool:
@@ -115,4 +120,4 @@ class _PlainLines:
         if tenths > self.tenths:
             self.tenths = tenths
             of = f" of {total / 2**20:.0f}" if total else ""
-            typer.echo(f"{self.name}: {done / 2**20:.0f}{of} MiB", err=True)
+            print_note(f"{self.name}: {done / 2**20:.0f}{of} MiB")

@@ -112,7 +112,7 @@ def make_tensor(context: Context, storage: Any, offset: Any, shape: Any, stride:
             f"a tensor claims the shape {known}, and its storage holds {storage.count:,} elements",
             "The file is damaged or hostile: fetch it again.",
         )
-    context.budget.take(512, "a tensor")
+    context.budget.take(1_024, "a tensor")
     empty = torch.empty(0, dtype=storage.dtype)
     try:
         return (

@@ -85,9 +85,14 @@ def _describe(head: bytes) -> str:
     start = head.lstrip()[:20].lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "a web page: the download gave an error page instead of the file. Download it again"
-    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+    if _is_text(head):
         return "a text and no file of weights. If it is a config, give it as the config"
     return (
         "no checkpoint that Boxwright knows (torch .pth, pickle .pkl, safetensors), "
         f"it begins with {head[:8].hex(' ')}. The file may be damaged: get it again"
     )
+
+
+def _is_text(head: bytes) -> bool:
+    text = head[:-3].decode("utf-8", "replace")  # without its end, which may be cut inside a character
+    return "\ufffd" not in text[:-1] and all(character >= " " or character in "\t\r\n" for character in text)

@@ -18,6 +18,8 @@ from boxwright.errors import WeightsError
 from boxwright.files import atomic_write
 from boxwright.interop.safetensors_file import separate, write_safetensors
 
+_WIDE = 2**32  # from this many bytes the length needs 64 bits
+
 __all__ = ["write_pickle", "write_safetensors", "write_torch"]
 
 
@@ -110,7 +112,7 @@ def _write_array(file: IO[bytes], array: npt.NDArray[Any], *, place: str) -> Non
     file.write(b"K\x00K\x01tR(K\x03")
     _write_text(file, "|" if little.dtype.itemsize == 1 else "<")
     file.write(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89")
-    file.write(b"\x8e" if little.nbytes >= 2**32 else b"B")
-    file.write(struct.pack("<Q" if little.nbytes >= 2**32 else "<I", little.nbytes))
+    is_wide = little.nbytes >= _WIDE
+    file.write((b"\x8e" if is_wide else b"B") + struct.pack("<Q" if is_wide else "<I", little.nbytes))
     file.write(little.reshape(-1).view(np.uint8).data)
     file.write(b"tb")
