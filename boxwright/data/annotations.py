@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from boxwright.types import Masks, Rle, Segment, Size, Target
 
-from .array_file import Arrays
+from .array_file import Arrays, is_mapped, open_arrays
 from .columns import Texts, unpack_decimals
 
 CROWD, DIFFICULT, TRUNCATED, UNUSABLE = 1, 2, 4, 8  # bits of the column `flags`
@@ -76,6 +76,12 @@ class Annotations:
     document: dict[str, Any]  # what the file says about itself: info, licenses
     problems: tuple[dict[str, Any], ...] = ()  # what the reader left out, see problems.py
     format: str = "coco"
+    index_path: str = ""  # the file the columns are mapped from
+
+    def __reduce__(self) -> Any:
+        """To a worker go the path of the index and the columns that are not in it, never a copy of those that are."""
+        own = {name: column for name, column in self.columns.items() if not is_mapped(column)}
+        return _reopened, (self.index_path, own, self.plain_meta())
 
     def __len__(self) -> int:
         return len(self.columns["height"])
@@ -231,9 +237,15 @@ class Annotations:
             "document": self.document,
             "problems": list(self.problems),
             "format": self.format,
+            "index_path": self.index_path,
         }
 
     @classmethod
     def from_plain(cls, meta: dict[str, Any], columns: Arrays) -> "Annotations":
         categories = tuple(Category.from_plain(values) for values in meta["categories"])
         return cls(**{**meta, "categories": categories, "problems": tuple(meta["problems"])}, columns=columns)
+
+
+def _reopened(index_path: str, own: Arrays, meta: dict[str, Any]) -> Annotations:
+    columns = open_arrays(Path(index_path))[1] if index_path else {}
+    return Annotations.from_plain(meta, {**columns, **own})

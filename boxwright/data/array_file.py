@@ -69,5 +69,13 @@ def _view(mapped: NDArray[np.uint8], start: int, entry: dict[str, Any]) -> NDArr
     return flat.reshape(entry["shape"])
 
 
+def is_mapped(array: NDArray[Any]) -> bool:
+    """True for a view into a file."""
+    base: Any = array
+    while base is not None and not isinstance(base, np.memmap):
+        base = getattr(base, "base", None)
+    return base is not None
+
+
 def _aligned(position: int) -> int:
     return -(-position // ALIGNMENT) * ALIGNMENT

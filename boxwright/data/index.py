@@ -53,7 +53,7 @@ def save_index(annotations: Annotations, path: Path) -> None:
 
 def open_index(path: Path) -> Annotations:
     meta, arrays = open_arrays(path)
-    return Annotations.from_plain(meta, arrays)
+    return Annotations.from_plain({**meta, "index_path": str(path)}, arrays)
 
 
 def _make(path: Path, read: Callable[[], Annotations], *, older: str) -> Annotations:

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from boxwright.errors import ConfigError
+from boxwright.ops.cpu import resize as cpu
+from boxwright.ops.reference import resize as reference
 
 ResizeMethod = Literal["opencv", "pillow", "torch", "opencv_scaled"]
 RESIZE_METHODS: tuple[str, ...] = get_args(ResizeMethod)
@@ -91,9 +92,9 @@ def resize_image(image: NDArray[Any], size: tuple[int, int], *, method: ResizeMe
 def _resize_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     if image.dtype != np.uint8:
         raise ConfigError(f"the pillow resize takes uint8 pixels, not {image.dtype}; use opencv or torch for floats")
-    flat = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
-    resized = Image.fromarray(flat).resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(resized).reshape(*size, *image.shape[2:])
+    resize = cpu.resize_pillow if size[0] >= image.shape[0] else reference.resize_pillow
+    resized: NDArray[Any] = resize(image, size)
+    return resized
 
 
 def _resize_through_torch(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
