@@ -47,9 +47,9 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-def fetch_model(model: ZooModel, *, progress: Progress | None = None) -> Path:
+def fetch_model(model: ZooModel, *, progress: Progress | None = None, patience: Patience = Patience()) -> Path:
     """The file of a published model, downloaded once."""
-    return download(model.url, checksum=model.checksum, progress=progress)
+    return download(model.url, checksum=model.checksum, progress=progress, patience=patience)
 
 
 def cache_folder() -> Path:

@@ -84,10 +84,8 @@ def find_model(name: str) -> ZooModel:
     model = _index().get(_fold(name))
     if model is None:
         near = get_close_matches(_fold(name), [_fold(model.name) for model in all_models()], n=3, cutoff=0.5)
-        nearest = ", ".join(_index()[match].name for match in near) or "none is near it"
-        raise WeightsError(
-            f"No published model is called {name!r}. Nearest: {nearest}. `boxwright zoo list` shows all of them."
-        )
+        nearest = f"Nearest: {', '.join(_index()[match].name for match in near)}. " if near else ""
+        raise WeightsError(f"no published model is called {name!r}. {nearest}`boxwright zoo list` shows all of them.")
     return model
 
 
