@@ -4,7 +4,7 @@ Background is class 0 there and last here. Norms are a scale and a bias (`Affine
 of its FPN are counted from coarse to fine.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ def from_detectron_pytorch(state: Mapping[str, Tensor]) -> State:
     names = detectron_pytorch_names(
         pyramid=any(".conv_body." in key for key in state), group_norm=any(".gn1." in key for key in state)
     )
-    return background_last(names.to_ours(state))
+    return _objects_beside_background(background_last(names.to_ours(state)))
 
 
 def to_detectron_pytorch(state: Mapping[str, Tensor]) -> State:
@@ -25,7 +25,7 @@ def to_detectron_pytorch(state: Mapping[str, Tensor]) -> State:
         pyramid=any(key.startswith("neck.") for key in state),
         group_norm="neck.lateral.c5.norm.weight" in state,
     )
-    return names.from_ours(background_first(dict(state)))
+    return names.from_ours(_backgrounds_first(background_first(dict(state))))
 
 
 def is_detectron_pytorch(keys: Iterable[str]) -> bool:
@@ -48,9 +48,26 @@ def detectron_pytorch_names(*, pyramid: bool, group_norm: bool) -> Names:
             *with_norm("Box_Head.convs", "box_head.convs"),
             *with_norm("Mask_Head.conv_fcn", "mask_head.convs"),
             *_plain_sequence("Keypoint_Head.conv_fcn", "keypoint_head.convs"),
+            *_rpn("RPN.FPN_RPN" if pyramid else "RPN.RPN"),
             *_OTHERS,
         ),
     )
+
+
+def _objects_beside_background(state: State) -> State:
+    """The RPN with softmax: A logits of background, then A of object -> object and background of each anchor."""
+    return _with_two_logits(state, lambda value: value.unflatten(0, (2, -1)).flip(0).transpose(0, 1).flatten(0, 1))
+
+
+def _backgrounds_first(state: State) -> State:
+    return _with_two_logits(state, lambda value: value.unflatten(0, (-1, 2)).transpose(0, 1).flip(0).flatten(0, 1))
+
+
+def _with_two_logits(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """`change` applied to the RPN's logits where each anchor, of four deltas, has two."""
+    if "rpn.score.bias" not in state or 2 * len(state["rpn.score.bias"]) != len(state["rpn.delta.bias"]):
+        return state
+    return state | {name: change(state[name]) for name in ("rpn.score.weight", "rpn.score.bias")}
 
 
 def _stage(theirs: str, ours: str) -> tuple[Pair, ...]:
@@ -85,6 +102,14 @@ def _gn_pyramid() -> tuple[Pair, ...]:
     )
 
 
+def _rpn(theirs: str) -> tuple[Pair, ...]:
+    return (
+        (f"{theirs}_conv.{{*p}}", "rpn.convs.0.{*p}"),
+        (f"{theirs}_cls_score.{{*p}}", "rpn.score.{*p}"),
+        (f"{theirs}_bbox_pred.{{*p}}", "rpn.delta.{*p}"),
+    )
+
+
 def _plain_sequence(theirs: str, ours: str) -> tuple[Pair, ...]:
     """Convolution, ReLU, convolution, ..."""
     return ((f"{theirs}.{{2i}}.{{*p}}", f"{ours}.{{i}}.{{*p}}"),)
@@ -99,12 +124,6 @@ def _gn_sequence(theirs: str, ours: str) -> tuple[Pair, ...]:
 
 
 _OTHERS: tuple[Pair, ...] = (
-    ("RPN.FPN_RPN_conv.{*p}", "rpn.convs.0.{*p}"),
-    ("RPN.FPN_RPN_cls_score.{*p}", "rpn.score.{*p}"),
-    ("RPN.FPN_RPN_bbox_pred.{*p}", "rpn.delta.{*p}"),
-    ("RPN.RPN_conv.{*p}", "rpn.convs.0.{*p}"),
-    ("RPN.RPN_cls_score.{*p}", "rpn.score.{*p}"),
-    ("RPN.RPN_bbox_pred.{*p}", "rpn.delta.{*p}"),
     ("Box_Head.fc{i+1}.{*p}", "box_head.fcs.{i}.{*p}"),
     ("Box_Head.fc.{*p}", "box_head.fcs.0.{*p}"),
     ("Box_Outs.cls_score.{*p}", "box_head.score.{*p}"),

@@ -146,3 +146,17 @@ OLD_TORCHVISION = [
 def test_older_spellings_of_torchvision_are_read(key, ours):
     laterals = [(f"backbone.fpn.inner_blocks.{i}.bias", (4,)) for i in range(4)]
     assert ours in torchvision_weights.from_torchvision(numbered([*laterals, (key, (4,))]))
+
+
+def test_an_rpn_with_softmax_has_object_and_background_side_by_side():
+    theirs = {
+        "RPN.RPN_cls_score.weight": torch.tensor(
+            [[10.0], [11.0], [12.0], [20.0], [21.0], [22.0]]
+        ),  # background, object
+        "RPN.RPN_cls_score.bias": torch.tensor([10.0, 11.0, 12.0, 20.0, 21.0, 22.0]),
+        "RPN.RPN_bbox_pred.bias": torch.zeros(12),
+    }
+    ours = detectron_pytorch_weights.from_detectron_pytorch(theirs)
+    assert ours["rpn.score.bias"].tolist() == [20, 10, 21, 11, 22, 12]
+    again = detectron_pytorch_weights.to_detectron_pytorch(ours)
+    assert again["RPN.RPN_cls_score.weight"].flatten().tolist() == [10, 11, 12, 20, 21, 22]
