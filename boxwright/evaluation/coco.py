@@ -25,7 +25,7 @@ def coco_tally(
 ) -> Tally:
     """An empty tally with COCO's areas, thresholds and limits for a kind: box, mask or keypoint."""
     protocol = protocol or coco_protocol(kind)
-    ignored = _is_outside(ground_truth.area, protocol)
+    ignored = is_outside(ground_truth.area, protocol)
     if kind == "keypoint" and ground_truth.num_keypoints is not None:
         ignored |= (ground_truth.num_keypoints == 0)[:, None]
     if kind == "mask":
@@ -39,7 +39,7 @@ def coco_tally(
     )
 
 
-def _is_outside(area: NDArray[np.float64], protocol: Protocol) -> NDArray[np.bool_]:
+def is_outside(area: NDArray[np.float64], protocol: Protocol) -> NDArray[np.bool_]:
     """(N,) areas -> (N, A)."""
     low, high = protocol.area_bounds().T
     outside: NDArray[np.bool_] = (area[:, None] < low) | (area[:, None] > high)
@@ -49,7 +49,7 @@ def _is_outside(area: NDArray[np.float64], protocol: Protocol) -> NDArray[np.boo
 def add_to_tally(tally: Tally, table: DetectionTable, protocol: Protocol) -> None:
     """Whole images of detections; those outside an area range that match nothing do not count in it."""
     for part in table.slices(_CHUNK):
-        tally.add(part, _is_outside(detection_area(part, tally.similarity.kind), protocol))
+        tally.add(part, is_outside(detection_area(part, tally.similarity.kind), protocol))
 
 
 def detection_area(table: DetectionTable, kind: str) -> NDArray[np.float64]:

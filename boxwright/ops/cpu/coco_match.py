@@ -314,3 +314,16 @@ def _accumulate_one(score, rank, true_positive, false_positive, wanted, recalls,
                 break
             precision[t, r] = at_hit[t, h]
             scores[t, r] = score_at_hit[t, h]
+
+
+@exact_kernel
+def cover_annotations(proposal, annotation, num_proposals, num_annotations):
+    """(P,) pairs in the order they are offered -> (P,) bool: those taken, each proposal and annotation once."""
+    is_used = np.zeros(num_proposals, np.bool_)
+    is_covered = np.zeros(num_annotations, np.bool_)
+    taken = np.zeros(len(proposal), np.bool_)
+    for p in range(len(proposal)):
+        if not is_used[proposal[p]] and not is_covered[annotation[p]]:
+            is_used[proposal[p]] = is_covered[annotation[p]] = True
+            taken[p] = True
+    return taken

@@ -150,3 +150,18 @@ def accumulate_curves(
         precision[t, inside, k, a, m] = curve[at[inside]]
         scores[t, inside, k, a, m] = score[rows][at[inside]]
     return precision, recall, scores
+
+
+def cover_annotations(
+    proposal: Array, annotation: Array, num_proposals: int, num_annotations: int
+) -> NDArray[np.bool_]:
+    """(P,) pairs in the order they are offered -> (P,) bool: those taken, each proposal and annotation once."""
+    used: set[int] = set()
+    covered: set[int] = set()
+    taken = np.zeros(len(proposal), dtype=bool)
+    for p, (d, g) in enumerate(zip(proposal.tolist(), annotation.tolist(), strict=True)):
+        if d not in used and g not in covered:
+            used.add(d)
+            covered.add(g)
+            taken[p] = True
+    return taken

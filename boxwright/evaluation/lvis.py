@@ -1,0 +1,82 @@
+"""LVIS v1: categories are annotated in some images only, and some of those not exhaustively.
+
+As the official code: the 300 best detections of an image over all categories are looked at; those of a category the
+image was neither searched for nor has are left out; unmatched ones of a category that is not exhaustively annotated
+count neither way.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError
+from .coco import detection_area, is_outside, scores_of
+from .detections import DetectionTable, read_detections
+from .ground_truth import Federated, GroundTruth, read_ground_truth
+from .matching import Tally
+from .protocol import LVIS
+from .result import Figures, Scores, figures_of
+from .similarity import Similarity
+
+_CHUNK = 20_000
+
+
+def evaluate_lvis(
+    annotations: str | Path | dict[str, Any] | GroundTruth,
+    detections: str | Path | Sequence[dict[str, Any]] | DetectionTable,
+    *,
+    kinds: Sequence[str] = ("box",),
+) -> Scores:
+    """An LVIS annotation file and a results file, or their contents -> Scores with AP of rare, common, frequent."""
+    ground_truth = read_ground_truth(annotations)
+    federated = ground_truth.federated
+    if federated is None:
+        raise DatasetError("the annotations have no neg_category_ids, so they are not LVIS; evaluate them as COCO")
+    table = detections if isinstance(detections, DetectionTable) else read_detections(detections, ground_truth)
+    table = _judged(_best_of_images(table, LVIS.limits[-1]), ground_truth, federated)
+    figures: dict[str, Figures] = {}
+    for kind in kinds:
+        if kind not in ("box", "mask"):
+            raise DatasetError(f"LVIS has no evaluation of {kind!r}; expected box or mask")
+        tally = _tally(ground_truth, kind)
+        for part in table.slices(_CHUNK):
+            unsure = np.isin(_keys(part.image, part.category, ground_truth), federated.not_exhaustive)
+            tally.add(part, is_outside(detection_area(part, kind), LVIS) | unsure[:, None])
+        figures[kind] = figures_of(tally, LVIS, ground_truth)
+    return scores_of(figures, notes=ground_truth.notes + table.notes)
+
+
+def _tally(ground_truth: GroundTruth, kind: str) -> Tally:
+    """LVIS has no crowds; an annotation may be marked to be ignored instead."""
+    return Tally(
+        ground_truth=ground_truth,
+        similarity=Similarity(kind),
+        thresholds=LVIS.thresholds,
+        limit=LVIS.limits[-1],
+        ignored=is_outside(ground_truth.area, LVIS) | (ground_truth.is_difficult != 0)[:, None],
+        is_crowd=np.zeros_like(ground_truth.is_crowd),
+    )
+
+
+def _best_of_images(table: DetectionTable, limit: int) -> DetectionTable:
+    """The `limit` best detections of each image; of equal ones the first."""
+    order = np.lexsort((-table.scores, table.image))
+    first = np.searchsorted(table.image[order], table.image[order])
+    kept = np.zeros(len(table), dtype=bool)
+    kept[order[np.arange(len(table)) - first < limit]] = True
+    return table if kept.all() else table.take(kept)
+
+
+def _judged(table: DetectionTable, ground_truth: GroundTruth, federated: Federated) -> DetectionTable:
+    """Without the detections nothing is known about: neither annotated in their image nor searched for there."""
+    present = _keys(ground_truth.image, ground_truth.category, ground_truth)
+    keys = _keys(table.image, table.category, ground_truth)
+    kept = np.isin(keys, present) | np.isin(keys, federated.searched)
+    return table if kept.all() else table.take(kept)
+
+
+def _keys(image: NDArray[np.int32], category: NDArray[np.int32], ground_truth: GroundTruth) -> NDArray[np.int64]:
+    return image.astype(np.int64) * len(ground_truth.category_ids) + category
