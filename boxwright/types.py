@@ -140,6 +140,24 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class RawDetections:
+    """What a model found in one image: N objects in the network frame, best first; `postprocess` makes Detections.
+
+    A model that selects its boxes in the original image also keeps them as they are there.
+    """
+
+    boxes: Tensor  # (N, 4)
+    scores: Tensor  # (N,)
+    labels: Tensor  # (N,) int64
+    original_boxes: Tensor | None = None  # (N, 4)
+    masks: Tensor | None = None  # (N, M, M) probabilities inside each box
+    heatmaps: Tensor | None = None  # (N, K, S, S) logits of each keypoint inside each box
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
 class Detections:
     """What a detector found in one image: N objects in the frame of the original image, best first.
 

@@ -1,0 +1,60 @@
+"""The frames of a batch as tensors: image sizes, and the way between the network frame and the original images."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from boxwright.types import Batch
+
+
+@dataclass(frozen=True)
+class Frames:
+    """B images; every size is (height, width) in pixels."""
+
+    network: Tensor  # (B, 2) in the network frame, before padding
+    padded: Tensor  # (B, 2) in the network frame, each image padded by itself
+    original: Tensor  # (B, 2) of the pictures they came from
+    scales: Tensor  # (B, 2) y, x factors from the original image to the network frame
+    batch_size: tuple[int, int]  # of the padded batch
+
+    def __len__(self) -> int:
+        return len(self.network)
+
+    def to_original(self, boxes: Tensor, image: Tensor) -> Tensor:
+        """(R, 4) or (R, k, 4) boxes in the network frame, (R,) image of each -> the same in the original images."""
+        return boxes / _per_box(self.scales, image, boxes)
+
+    def to_network(self, boxes: Tensor, image: Tensor) -> Tensor:
+        """The inverse of `to_original`."""
+        return boxes * _per_box(self.scales, image, boxes)
+
+
+def make_frames(batch: Batch, *, pad_to: int) -> Frames:
+    padded = [[-(-side // pad_to) * pad_to for side in size] for size in batch.sizes]
+    height, width = batch.images.shape[2:]
+
+    def sizes(values: object) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32).to(batch.images.device, non_blocking=True)
+
+    return Frames(
+        network=sizes(batch.sizes),
+        padded=sizes(padded),
+        original=sizes(batch.original_sizes),
+        scales=sizes(batch.scales),
+        batch_size=(int(height), int(width)),
+    )
+
+
+def clip_to_images(boxes: Tensor, image: Tensor, sizes: Tensor, *, offset: float) -> Tensor:
+    """(R, 4) or (R, k, 4) boxes, (R,) image of each, (B, 2) sizes -> boxes inside their image.
+
+    With `offset` 1 the last corner is a pixel: width - 1.
+    """
+    return torch.minimum(boxes, _per_box(sizes - offset, image, boxes)).clamp(min=0)
+
+
+def _per_box(sizes: Tensor, image: Tensor, boxes: Tensor) -> Tensor:
+    """(B, 2) y, x -> (R, 4) or (R, 1, 4) as x, y, x, y, beside the boxes."""
+    corners = sizes.to(boxes.dtype)[:, [1, 0, 1, 0]][image]
+    return corners if boxes.ndim == 2 else corners[:, None]

@@ -1,0 +1,84 @@
+"""The keypoint head's work: from boxes to heatmaps, from regions to its loss."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from boxwright.errors import DatasetError
+from boxwright.models.cascade import BoxLosses
+from boxwright.models.frames import Frames
+from boxwright.models.keypoint_head import KeypointHead, keypoint_targets, visible_inside
+from boxwright.models.losses import no_loss
+from boxwright.models.matching import POSITIVE
+from boxwright.models.objects import Objects
+from boxwright.models.pooler import RegionPooler
+from boxwright.models.regions import Regions
+from boxwright.models.sampling import Draw, lowest
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointBranch:
+    """`full_sample`: the most positive regions an image may give. `samples_anew`: they are drawn from all that match an
+    object, not taken from the box head's sample."""
+
+    head: KeypointHead
+    pooler: RegionPooler
+    num_classes: int
+    loss_weight: float
+    loss_average: Literal["visible", "sampled"]
+    min_visible: int
+    full_sample: float
+    samples_anew: bool
+
+    def predict(self, features: Mapping[str, Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+        """(D, 4) boxes in the network frame, (D,) image -> (D, K, S, S) logits."""
+        heatmaps: Tensor = self.head(self.pooler(features, boxes, image))
+        return heatmaps.float()
+
+    def losses(
+        self, features: Mapping[str, Tensor], boxes: BoxLosses, objects: Objects, frames: Frames, draw: Draw
+    ) -> dict[str, Tensor]:
+        """-> loss_keypoint: cross-entropy over the cells of each visible keypoint's map."""
+        regions = self._regions(boxes, objects, draw)
+        if not len(regions.boxes):
+            return {"loss_keypoint": no_loss(self.head).to(regions.boxes.device)}
+        assert objects.keypoints is not None
+        heatmaps = self.predict(features, regions.boxes, regions.image)
+        cells, is_valid = keypoint_targets(objects.keypoints[regions.owner], regions.boxes, size=heatmaps.shape[-1])
+        loss = F.cross_entropy(heatmaps.flatten(2)[is_valid], cells[is_valid], reduction="sum")
+        return {"loss_keypoint": self.loss_weight * loss / self._count(is_valid, len(frames))}
+
+    def _count(self, is_valid: Tensor, num_images: int) -> Tensor | float:
+        if self.loss_average == "visible":
+            return is_valid.sum().clamp(min=1)
+        return num_images * self.full_sample * self.head.num_keypoints
+
+    def _regions(self, boxes: BoxLosses, objects: Objects, draw: Draw) -> Regions:
+        """Positive regions with enough visible keypoints inside."""
+        if self.samples_anew:
+            return self._drawn_anew(boxes, objects, draw)
+        positives = boxes.regions[0].positives(self.num_classes)
+        if not len(positives.boxes):
+            return positives
+        seen = visible_inside(_keypoints(objects)[positives.owner], positives.boxes)
+        return positives[(seen >= self.min_visible).nonzero()[:, 0]]
+
+    def _drawn_anew(self, boxes: BoxLosses, objects: Objects, draw: Draw) -> Regions:
+        labelled = boxes.labelled
+        candidates = labelled.label == POSITIVE
+        if len(objects.labels):
+            seen = visible_inside(_keypoints(objects)[labelled.owner], labelled.boxes)
+            candidates = candidates & (seen >= self.min_visible)
+        keys = draw.keys((candidates.shape[0], candidates.shape[1]), candidates.device)
+        return labelled.chosen(lowest(candidates, keys, round(self.full_sample)), objects, self.num_classes)
+
+
+def _keypoints(objects: Objects) -> Tensor:
+    if objects.keypoints is None:
+        raise DatasetError(
+            "the model trains a keypoint head, but targets have no keypoints; annotate them or drop keypoint_head"
+        )
+    return objects.keypoints

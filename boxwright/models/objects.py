@@ -1,0 +1,127 @@
+"""The objects of a batch, as training needs them: one list, image by image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from boxwright.errors import DatasetError, ShapeError
+from boxwright.types import Batch, Segment, Target
+
+EMPTY_SIDE = 1e-5  # pixels; an object without area can be neither matched nor encoded
+
+
+@dataclass(frozen=True)
+class Objects:
+    """G objects of B images, in the network frame. Far corners follow the model's box offset."""
+
+    boxes: Tensor  # (G, 4)
+    labels: Tensor  # (G,) int64
+    is_crowd: Tensor  # (G,) bool
+    counts: tuple[int, ...]  # objects of each image
+    segments: tuple[Segment, ...] | None = None
+    keypoints: Tensor | None = None  # (G, K, 3)
+
+    @property
+    def image(self) -> Tensor:
+        """(G,) int64."""
+        counts = torch.tensor(self.counts, dtype=torch.int64)
+        return torch.repeat_interleave(torch.arange(len(self.counts)), counts).to(self.boxes.device)
+
+    def of_image(self, index: int) -> slice:
+        start = sum(self.counts[:index])
+        return slice(start, start + self.counts[index])
+
+    def without_crowds(self) -> "Objects":
+        return self[(~self.is_crowd).nonzero()[:, 0]]
+
+    def crowds(self) -> "Objects":
+        return self[self.is_crowd.nonzero()[:, 0]]
+
+    def __getitem__(self, index: Tensor) -> "Objects":
+        kept = torch.bincount(self.image[index], minlength=len(self.counts)).tolist()
+        return Objects(
+            boxes=self.boxes[index],
+            labels=self.labels[index],
+            is_crowd=self.is_crowd[index],
+            counts=tuple(kept),
+            segments=None if self.segments is None else tuple(self.segments[i] for i in index.tolist()),
+            keypoints=None if self.keypoints is None else self.keypoints[index],
+        )
+
+    def padded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (B, M, 4) boxes, (B, M) int64 which object, (B, M) bool which are real; M objects in the fullest image."""
+        most = max(self.counts, default=0)
+        place = torch.arange(most, device=self.boxes.device)
+        counts = torch.tensor(self.counts, device=self.boxes.device)
+        is_real = place < counts[:, None]
+        index = (counts.cumsum(0) - counts)[:, None] + place
+        index = torch.where(is_real, index, 0)
+        boxes = self.boxes[index] if len(self.boxes) else self.boxes.new_zeros(len(self.counts), most, 4)
+        return boxes, index, is_real
+
+
+def gather_objects(batch: Batch, *, num_classes: int, box_offset: float) -> Objects:
+    """Every target of the batch but those without area, crowds included.
+
+    Targets have x2 = x1 + width; with `box_offset` 1 (Detectron) the far corner becomes the last pixel, which in the
+    network frame is one pixel of the original image nearer.
+    """
+    if batch.targets is None:
+        raise ShapeError("losses need the objects of the images; give the batch targets")
+    device = batch.images.device
+    kept = [_with_area(target) for target in batch.targets]
+    for index, target in enumerate(kept):
+        _check_labels(target, index, num_classes)
+    boxes = [_moved(target.boxes, scale, box_offset) for target, scale in zip(kept, batch.scales, strict=True)]
+    return Objects(
+        boxes=torch.cat(boxes).to(device),
+        labels=torch.cat([target.labels for target in kept]).to(device),
+        is_crowd=torch.cat([_is_crowd(target) for target in kept]).to(device),
+        counts=tuple(len(target) for target in kept),
+        segments=_segments(kept),
+        keypoints=_keypoints(kept, device),
+    )
+
+
+def _with_area(target: Target) -> Target:
+    has_area = (target.boxes[:, 2:] - target.boxes[:, :2] > EMPTY_SIDE).all(dim=1)
+    return target if bool(has_area.all()) else target[has_area]
+
+
+def _moved(boxes: Tensor, scale: tuple[float, float], box_offset: float) -> Tensor:
+    if not box_offset:
+        return boxes
+    pixel = boxes.new_tensor([scale[1], scale[0]]) * box_offset
+    return torch.cat((boxes[:, :2], torch.maximum(boxes[:, 2:] - pixel, boxes[:, :2])), dim=1)
+
+
+def _check_labels(target: Target, index: int, num_classes: int) -> None:
+    if not len(target):
+        return
+    low, high = target.labels.aminmax()
+    if int(low) < 0 or int(high) >= num_classes:
+        raise DatasetError(
+            f"targets[{index}] (image {target.image_id}) has labels {int(low)} to {int(high)}; "
+            f"the model has classes 0 to {num_classes - 1}: change model.num_classes or the labels"
+        )
+
+
+def _is_crowd(target: Target) -> Tensor:
+    assert target.is_crowd is not None  # set when the target is made
+    return target.is_crowd
+
+
+def _segments(targets: Sequence[Target]) -> tuple[Segment, ...] | None:
+    """None unless every image that has objects has their masks."""
+    if any(len(target) and target.masks is None for target in targets):
+        return None
+    return tuple(segment for target in targets if target.masks is not None for segment in target.masks.segments)
+
+
+def _keypoints(targets: Sequence[Target], device: torch.device) -> Tensor | None:
+    if any(len(target) and target.keypoints is None for target in targets):
+        return None
+    found = [target.keypoints for target in targets if target.keypoints is not None and len(target)]
+    return torch.cat(found).to(device) if found else None

@@ -1,0 +1,182 @@
+"""Proposals: the boxes that the second stage looks at, chosen from what the RPN says, or given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from boxwright import ops
+from boxwright.errors import ShapeError
+from boxwright.models.box_coder import BoxCoder
+from boxwright.models.dense import DensePredictions
+from boxwright.models.frames import Frames, clip_to_images
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Up to P boxes of each of B images, best first, in the network frame."""
+
+    boxes: Tensor  # (B, P, 4)
+    logits: Tensor  # (B, P)
+    is_valid: Tensor  # (B, P) bool; the rest is padding
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """-> (R, 4) boxes and (R,) int64 image of each, image by image."""
+        image, place = self.is_valid.nonzero(as_tuple=True)
+        return self.boxes[image, place], image
+
+    def of_image(self, index: int) -> tuple[Tensor, Tensor]:
+        """-> (P_i, 4) boxes and (P_i,) logits."""
+        kept = self.is_valid[index]
+        return self.boxes[index][kept], self.logits[index][kept]
+
+
+def pad_regions(boxes: Tensor, image: Tensor, *, num_images: int) -> Proposals:
+    """(R, 4) boxes and (R,) image of each, image by image -> the same as Proposals, with logits of 0."""
+    counts = torch.bincount(image, minlength=num_images)
+    most = int(counts.max()) if len(image) else 0
+    place = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image]
+    padded = boxes.new_zeros(num_images, most, 4)
+    padded[image, place] = boxes
+    is_valid = torch.arange(most, device=image.device) < counts[:, None]
+    return Proposals(padded, boxes.new_zeros(num_images, most), is_valid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A number for training and one for inference."""
+
+    train: int
+    test: int
+
+    def of(self, training: bool) -> int:
+        return self.train if training else self.test
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinSize:
+    """The smallest sides of a proposal that stays; the rules are those of `Conventions.proposal_min_size`."""
+
+    side: float = 0.0
+    rule: Literal["exclusive", "inclusive", "detectron"] = "exclusive"
+    offset: float = 0.0
+
+    def holds(self, boxes: Tensor, image: Tensor, frames: Frames, limits: Tensor) -> Tensor:
+        """(R, 4) clipped boxes, (R,) image, (B, 2) sizes they were clipped to -> (R,) bool."""
+        sides = boxes[:, 2:] - boxes[:, :2] + self.offset
+        if self.rule == "exclusive":
+            return (sides > self.side).all(dim=1)
+        if self.rule == "inclusive":
+            return (sides >= self.side).all(dim=1)
+        centre = boxes[:, :2] + sides / 2
+        is_inside = (centre < limits[:, [1, 0]][image]).all(dim=1)
+        return (sides >= self.side * frames.scales[:, [1, 0]][image]).all(dim=1) & is_inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalSelector:
+    """From dense predictions to proposals: the best of each level, decoded, clipped, suppressed, the best of all.
+
+    `per_batch`: in training the best are taken over the whole batch. `clips_to_padding`: at inference boxes are
+    clipped to the padded image.
+    """
+
+    coder: BoxCoder
+    pre_nms_top_k: Limit
+    post_nms_top_k: Limit
+    post_nms_top_k_level: Limit | None
+    nms_iou: float
+    nms_inclusive: bool
+    score_threshold: float
+    min_size: MinSize
+    per_batch: bool
+    clips_to_padding: bool
+
+    @torch.no_grad()
+    def __call__(self, dense: DensePredictions, frames: Frames, *, training: bool) -> Proposals:
+        logits, boxes, levels = self._best_of_levels(dense, self.pre_nms_top_k.of(training))
+        num_images, num_boxes = logits.shape
+        image = torch.arange(num_images, device=logits.device).repeat_interleave(num_boxes)
+        limits = frames.padded if self.clips_to_padding and not training else frames.network
+        flat = clip_to_images(boxes.flatten(0, 1), image, limits, offset=self.coder.offset)
+        is_valid = self._is_valid(flat, logits.flatten(), image, frames, limits)
+        # Boxes that are not valid share a group of their own, where they can suppress nobody.
+        groups = torch.where(is_valid, image * len(dense.anchors) + levels.repeat(num_images), -1)
+        keep = is_valid & ops.nms_keep(
+            flat,
+            logits.flatten(),
+            groups,
+            iou_threshold=self.nms_iou,
+            offset=self.coder.offset,
+            inclusive=self.nms_inclusive,
+        )
+        boxes, keep = flat.view_as(boxes), keep.view_as(logits)
+        return self._best(boxes, logits, self._limit_levels(keep, dense, training), training)
+
+    def _best_of_levels(self, dense: DensePredictions, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (B, T) logits, (B, T, 4) boxes, (T,) level; each level's best first."""
+        logits, boxes, levels = [], [], []
+        for level, (scores, deltas, anchors) in enumerate(zip(dense.logits, dense.deltas, dense.anchors, strict=True)):
+            best, index = scores.float().topk(min(limit, scores.shape[1]), dim=1)
+            picked = deltas.float().gather(1, index[..., None].expand(-1, -1, 4))
+            decoded = self.coder.decode(picked.flatten(0, 1), anchors[index].flatten(0, 1))
+            logits.append(best)
+            boxes.append(decoded.view_as(picked))
+            levels.append(torch.full_like(index[0], level))
+        return torch.cat(logits, dim=1), torch.cat(boxes, dim=1), torch.cat(levels)
+
+    def _is_valid(self, boxes: Tensor, logits: Tensor, image: Tensor, frames: Frames, limits: Tensor) -> Tensor:
+        is_valid = boxes.isfinite().all(dim=1) & logits.isfinite()
+        is_valid &= self.min_size.holds(boxes, image, frames, limits)
+        return is_valid & (logits.sigmoid() >= self.score_threshold) if self.score_threshold > 0 else is_valid
+
+    def _limit_levels(self, keep: Tensor, dense: DensePredictions, training: bool) -> Tensor:
+        if self.post_nms_top_k_level is None:
+            return keep
+        limit, most = self.post_nms_top_k_level.of(training), self.pre_nms_top_k.of(training)
+        parts = torch.split(keep, [min(most, len(anchors)) for anchors in dense.anchors], dim=1)
+        return torch.cat([part & (part.cumsum(dim=1) <= limit) for part in parts], dim=1)
+
+    def _best(self, boxes: Tensor, logits: Tensor, keep: Tensor, training: bool) -> Proposals:
+        limit = self.post_nms_top_k.of(training)
+        scores = logits.masked_fill(~keep, -torch.inf)
+        if self.per_batch and training:
+            over_all = scores.flatten().topk(min(limit, scores.numel())).indices
+            is_best = torch.zeros_like(keep).flatten().scatter(0, over_all, True).view_as(keep)
+            scores = scores.masked_fill(~is_best, -torch.inf)
+        best, index = scores.topk(min(limit, scores.shape[1]), dim=1)
+        return Proposals(boxes.gather(1, index[..., None].expand(-1, -1, 4)), best, best > -torch.inf)
+
+
+class GivenProposals(nn.Module):
+    """Takes boxes from the caller in the place of an RPN (Fast R-CNN): clipped, small ones dropped, the first kept."""
+
+    def __init__(self, *, top_k: Limit, min_size: float, offset: float) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.min_size = min_size
+        self.offset = offset
+
+    def forward(self, boxes: Sequence[Tensor], frames: Frames, *, training: bool) -> Proposals:
+        """(P_i, 4) boxes of each image in the network frame, best first -> Proposals."""
+        check_given(boxes, len(frames))
+        device = frames.network.device
+        image = torch.cat([torch.full((len(b),), i, device=device) for i, b in enumerate(boxes)])
+        flat = torch.cat([b.to(device, torch.float32) for b in boxes])
+        flat = clip_to_images(flat, image, frames.network, offset=self.offset)
+        keep = (flat[:, 2:] - flat[:, :2] + self.offset > self.min_size).all(dim=1)
+        padded = pad_regions(flat[keep], image[keep], num_images=len(frames))
+        limit = self.top_k.of(training)
+        return Proposals(padded.boxes[:, :limit], padded.logits[:, :limit], padded.is_valid[:, :limit])
+
+
+def check_given(boxes: Sequence[Tensor] | None, num_images: int) -> None:
+    if boxes is None:
+        raise ShapeError("this model takes its proposals from the caller; give proposals, one (P, 4) tensor per image")
+    if len(boxes) != num_images:
+        raise ShapeError(f"proposals has {len(boxes)} entries for {num_images} images")
+    for index, one in enumerate(boxes):
+        if one.ndim != 2 or one.shape[1] != 4:
+            raise ShapeError(f"proposals[{index}] has shape {tuple(one.shape)}; expected (P, 4) as x1, y1, x2, y2")

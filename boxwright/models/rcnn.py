@@ -1,0 +1,234 @@
+"""The two-stage detector, assembled from parts: backbone, neck, proposals, box head, mask head, keypoint head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boxwright.models.cascade import BoxResult, BoxStages
+from boxwright.models.dense import DensePredictions
+from boxwright.models.frames import Frames, make_frames
+from boxwright.models.keypoint_branch import KeypointBranch
+from boxwright.models.mask_branch import MaskBranch
+from boxwright.models.objects import gather_objects
+from boxwright.models.proposals import GivenProposals, Proposals, check_given, pad_regions
+from boxwright.models.rpn import RPN
+from boxwright.models.sampling import Choice, Draw
+from boxwright.models.select import Candidates, DetectionSelector, per_image
+from boxwright.types import Batch, RawDetections
+
+Features = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Detected:
+    """The boxes of a batch that are kept, and what the other heads say of them."""
+
+    boxes: Tensor  # (D, 4) in the network frame
+    original_boxes: Tensor | None  # (D, 4), where the model selects in the original image
+    scores: Tensor  # (D,)
+    labels: Tensor  # (D,) int64
+    image: Tensor  # (D,) int64, ascending
+    mask_logits: Tensor | None = None  # (D, M, M) of the class found
+    mask_probabilities: Tensor | None = None  # (D, M, M)
+    heatmaps: Tensor | None = None  # (D, K, S, S)
+
+    def per_image(self, num_images: int) -> list[RawDetections]:
+        kept = (self.boxes, self.scores, self.labels, self.original_boxes)
+        return per_image(self.image, num_images, *kept, self.mask_probabilities, self.heatmaps)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that one forward pass makes, in order; a part the model lacks is None."""
+
+    features: Features
+    dense: DensePredictions | None
+    proposals: Proposals
+    boxes: BoxResult | None
+    detected: Detected
+
+
+class RCNN(nn.Module):
+    """Features, proposals, then the heads on each region.
+
+    Keys: backbone.*, neck.*, rpn.*, box_head.* (in a cascade box_stages.0.*, box_stages.1.*, ...), mask_head.* (or
+    mask_stages.0.*, ...), keypoint_head.*.
+
+    Without a box head the proposals are the detections, all of class 0. `forward` does not depend on training mode
+    beyond what layers do (batch statistics, dropout).
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        neck: nn.Module | None,
+        proposals: RPN | GivenProposals,
+        proposal_levels: Sequence[str],
+        boxes: BoxStages | None,
+        select: DetectionSelector,
+        score_threshold: float,
+        min_size: float,
+        masks: MaskBranch | None,
+        keypoints: KeypointBranch | None,
+        num_classes: int,
+        box_offset: float,
+        pad_to: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.rpn = proposals if isinstance(proposals, RPN) else None
+        self.given = proposals if isinstance(proposals, GivenProposals) else None
+        self.proposal_levels = tuple(proposal_levels)
+        self.boxes, self.masks, self.keypoints = boxes, masks, keypoints
+        self._register_heads()
+        self.select = select
+        self.score_threshold = score_threshold
+        self.min_size = min_size
+        self.num_classes = num_classes
+        self.box_offset = box_offset
+        self.pad_to = pad_to
+
+    def _register_heads(self) -> None:
+        """The branches are plain objects; the layers they use belong to the model under the keys above."""
+        heads = [] if self.boxes is None else [stage.head for stage in self.boxes.stages]
+        if len(heads) == 1:
+            self.box_head = heads[0]
+        elif heads:
+            self.box_stages = nn.ModuleList(heads)
+        if self.masks is not None and len(self.masks.heads) == 1:
+            self.mask_head = self.masks.heads[0]
+        elif self.masks is not None:
+            self.mask_stages = nn.ModuleList(self.masks.heads)
+        if self.keypoints is not None:
+            self.keypoint_head = self.keypoints.head
+
+    # --- one forward pass
+
+    def forward(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> list[RawDetections]:
+        """Images -> what is found in each, in the network frame.
+
+        `proposals`: (P_i, 4) boxes of each image in the network frame, best first; they replace those of the RPN.
+        """
+        return self.run(batch, proposals=proposals).detected.per_image(len(batch))
+
+    def run(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> Run:
+        """As `forward`, with all that was made on the way."""
+        frames = make_frames(batch, pad_to=self.pad_to)
+        features = self.features(batch.images)
+        dense, found = self._propose(features, frames, proposals, training=False)
+        if self.boxes is None:
+            return Run(features, dense, found, None, _proposals_alone(found))
+        boxes, image = found.flat()
+        result = self.boxes.predict(features, boxes, image, frames)
+        detected = self._detect(result, frames)
+        return Run(features, dense, found, result, self._look_closer(features, detected))
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalised and padded images -> maps by level."""
+        features: dict[str, Tensor] = self.backbone(images)
+        return features if self.neck is None else self.neck(features)
+
+    def _propose(
+        self, features: Features, frames: Frames, given: Sequence[Tensor] | None, *, training: bool
+    ) -> tuple[DensePredictions | None, Proposals]:
+        if self.given is not None:
+            check_given(given, len(frames))
+            assert given is not None
+            return None, self.given(given, frames, training=training)
+        assert self.rpn is not None
+        dense = self.rpn([features[level] for level in self.proposal_levels], frames.batch_size)
+        if given is None:
+            return dense, self.rpn.select(dense, frames, training=training)
+        check_given(given, len(frames))
+        boxes = torch.cat([one.to(frames.network) for one in given])
+        counts = torch.tensor([len(one) for one in given], device=boxes.device)
+        image = torch.repeat_interleave(torch.arange(len(given), device=boxes.device), counts)
+        return dense, pad_regions(boxes, image, num_images=len(frames))
+
+    def _detect(self, result: BoxResult, frames: Frames) -> Detected:
+        assert self.boxes is not None
+        likely = (result.probabilities > self.score_threshold) & result.boxes.isfinite().all(dim=2)
+        region, label = likely.nonzero(as_tuple=True)
+        boxes = result.boxes[region, label if result.boxes.shape[1] > 1 else torch.zeros_like(label)]
+        candidates = Candidates(boxes, result.probabilities[region, label], label, result.image[region], region)
+        if self.min_size > 0:
+            large = (boxes[:, 2:] - boxes[:, :2] + self.box_offset >= self.min_size).all(dim=1)
+            candidates = candidates[large.nonzero()[:, 0]]
+        chosen = self.select(candidates, num_classes=self.num_classes)
+        if self.boxes.frame == "network":
+            return Detected(chosen.boxes, None, chosen.scores, chosen.labels, chosen.image)
+        boxes = frames.to_network(chosen.boxes, chosen.image)
+        return Detected(boxes, chosen.boxes, chosen.scores, chosen.labels, chosen.image)
+
+    def _look_closer(self, features: Features, detected: Detected) -> Detected:
+        """Masks and keypoints of the boxes that were kept."""
+        logits = probabilities = heatmaps = None
+        if self.masks is not None:
+            logits, probabilities = self.masks.predict(features, detected.boxes, detected.image, detected.labels)
+        if self.keypoints is not None:
+            heatmaps = self.keypoints.predict(features, detected.boxes, detected.image)
+        kept = (detected.boxes, detected.original_boxes, detected.scores, detected.labels, detected.image)
+        return Detected(*kept, logits, probabilities, heatmaps)
+
+    def trace(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> dict[str, Any]:
+        """Every stage of one forward pass by name, in order: tensors, lists by level or image, or dicts of them."""
+        run = self.run(batch, proposals=proposals)
+        stages: dict[str, Any] = {"image": batch.images, "features": dict(run.features)}
+        if run.dense is not None:
+            stages["rpn logits"] = dict(zip(self.proposal_levels, run.dense.logits, strict=True))
+            stages["rpn deltas"] = dict(zip(self.proposal_levels, run.dense.deltas, strict=True))
+            stages["anchors"] = dict(zip(self.proposal_levels, run.dense.anchors, strict=True))
+        found = [run.proposals.of_image(i) for i in range(len(batch))]
+        stages["proposals"] = [{"boxes": boxes, "logits": logits} for boxes, logits in found]
+        if run.boxes is not None:
+            last = run.boxes.stages[-1]
+            stages["pooled"] = last.pooled
+            stages["box scores"] = last.prediction.logits
+            stages["box deltas"] = last.prediction.deltas
+        stages["detections"] = run.detected.per_image(len(batch))
+        extras = {"mask logits": run.detected.mask_logits, "keypoint heatmaps": run.detected.heatmaps}
+        return stages | {name: value for name, value in extras.items() if value is not None}
+
+    # --- training
+
+    def losses(
+        self,
+        batch: Batch,
+        *,
+        sampling: Choice = "random",
+        generator: torch.Generator | None = None,
+        proposals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Images with targets -> scalars whose sum is to be made small.
+
+        loss_rpn_class, loss_rpn_box, loss_class, loss_box (in a cascade loss_class_1, loss_box_1, ...), loss_mask,
+        loss_keypoint. `sampling` "first" draws the first examples by index in the place of random ones.
+        """
+        draw = Draw(sampling, generator)
+        frames = make_frames(batch, pad_to=self.pad_to)
+        objects = gather_objects(batch, num_classes=self.num_classes, box_offset=self.box_offset)
+        features = self.features(batch.images)
+        dense, found = self._propose(features, frames, proposals, training=True)
+        losses: dict[str, Tensor] = {}
+        if dense is not None and self.rpn is not None:
+            losses |= self.rpn.losses(dense, objects, frames, draw)
+        if self.boxes is None:
+            return losses
+        made = self.boxes.losses(features, found, objects, frames, draw)
+        losses |= made.losses
+        if self.masks is not None:
+            losses |= self.masks.losses(features, made, objects, frames)
+        if self.keypoints is not None:
+            losses |= self.keypoints.losses(features, made, objects, frames, draw)
+        return losses
+
+
+def _proposals_alone(found: Proposals) -> Detected:
+    boxes, image = found.flat()
+    scores = found.logits[found.is_valid].sigmoid()
+    return Detected(boxes, None, scores, torch.zeros_like(image), image)

@@ -1,0 +1,119 @@
+"""Which regions train the second stage, and what each should become."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from boxwright.models.frames import Frames
+from boxwright.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, covered_share
+from boxwright.models.objects import Objects
+from boxwright.models.proposals import Proposals
+from boxwright.models.sampling import Sampler
+
+
+@dataclass(frozen=True)
+class Regions:
+    """R regions of a batch, image by image, each with the object it belongs to."""
+
+    boxes: Tensor  # (R, 4) in the network frame
+    image: Tensor  # (R,) int64
+    labels: Tensor  # (R,) int64, K for background
+    owner: Tensor  # (R,) int64 among the objects; means nothing for background
+    is_object: Tensor  # (R,) bool: the region is a ground-truth box itself
+
+    def __getitem__(self, index: Tensor) -> "Regions":
+        return Regions(
+            self.boxes[index], self.image[index], self.labels[index], self.owner[index], self.is_object[index]
+        )
+
+    def positives(self, num_classes: int) -> "Regions":
+        return self[(self.labels < num_classes).nonzero()[:, 0]]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Up to P regions of each of B images before any are drawn."""
+
+    boxes: Tensor  # (B, P, 4) in the network frame
+    owner: Tensor  # (B, P) int64 among the objects
+    label: Tensor  # (B, P) int8: POSITIVE, NEGATIVE, or IGNORED (padding too)
+    is_object: Tensor  # (B, P) bool
+
+    def chosen(self, is_chosen: Tensor, objects: Objects, num_classes: int) -> Regions:
+        """(B, P) bool -> those regions, with classes."""
+        image, place = is_chosen.nonzero(as_tuple=True)
+        owner = self.owner[image, place]
+        background = torch.full_like(owner, num_classes)
+        labels = background
+        if len(objects.labels):
+            labels = torch.where(self.label[image, place] == POSITIVE, objects.labels[owner], background)
+        return Regions(self.boxes[image, place], image, labels, owner, self.is_object[image, place])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionLabeller:
+    """Ground truth joins the proposals, and each region gets its object; habits as in `Conventions`."""
+
+    ground_truth: Literal["first", "last", "none"]
+    crowds_claim: bool
+    crowd_share: float | None
+    in_original: bool
+    offset: float
+
+    def alone(self) -> "RegionLabeller":
+        """The same without ground truth joining."""
+        return replace(self, ground_truth="none")
+
+    @torch.no_grad()
+    def __call__(self, proposals: Proposals, objects: Objects, frames: Frames, matcher: Matcher) -> Labelled:
+        boxes, is_valid, own = self._with_ground_truth(proposals, objects)
+        matched = objects if self.crowds_claim else objects.without_crowds()
+        kept = torch.arange(len(objects.labels), device=boxes.device)
+        kept = kept if self.crowds_claim else kept[~objects.is_crowd]
+        labels, owners = [], []
+        for i in range(len(frames)):
+            regions, targets = self._in_frame(boxes[i], matched.boxes[matched.of_image(i)], i, frames)
+            matches = matcher(targets, regions)
+            label = torch.where(is_valid[i], matches.label, IGNORED)
+            if self.crowd_share is not None:
+                crowds = objects.crowds()
+                _, crowd_boxes = self._in_frame(boxes[i], crowds.boxes[crowds.of_image(i)], i, frames)
+                share = covered_share(regions, crowd_boxes, offset=self.offset)
+                label = torch.where((share > self.crowd_share) & (own[i] < 0), IGNORED, label)
+            labels.append(label)
+            owners.append(_global_index(matches.index, kept[matched.of_image(i)]))
+        label, owner = torch.stack(labels), torch.stack(owners)
+        if self.ground_truth == "first":  # an object's own box is its own, even where two objects share a box
+            label, owner = torch.where(own >= 0, POSITIVE, label), torch.where(own >= 0, own, owner)
+        return Labelled(boxes, owner, label, own >= 0)
+
+    def _with_ground_truth(self, proposals: Proposals, objects: Objects) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (B, P, 4) boxes, (B, P) bool which are real, (B, P) int64 object of each ground-truth box, else -1."""
+        none = torch.full_like(proposals.is_valid, -1, dtype=torch.int64)
+        if self.ground_truth == "none":
+            return proposals.boxes, proposals.is_valid, none
+        boxes, index, is_real = objects.padded()
+        if len(objects.is_crowd):
+            is_real = is_real & ~objects.is_crowd[index]
+        parts = [(proposals.boxes, proposals.is_valid, none), (boxes, is_real, torch.where(is_real, index, -1))]
+        if self.ground_truth == "first":
+            parts.reverse()
+        joined = [torch.cat(part, dim=1) for part in zip(*parts, strict=True)]
+        return joined[0], joined[1], joined[2]
+
+    def _in_frame(self, regions: Tensor, targets: Tensor, image: int, frames: Frames) -> tuple[Tensor, Tensor]:
+        if not self.in_original:
+            return regions, targets
+        return tuple(frames.to_original(b, torch.full((len(b),), image, device=b.device)) for b in (regions, targets))  # type: ignore[return-value]
+
+
+def _global_index(index: Tensor, kept: Tensor) -> Tensor:
+    return kept[index] if len(kept) else index
+
+
+def draw_regions(labelled: Labelled, sampler: Sampler, keys: Tensor, objects: Objects, *, num_classes: int) -> Regions:
+    """(B, P) keys as of `Draw.keys` -> the regions that train."""
+    positive, negative = sampler(labelled.label == POSITIVE, labelled.label == NEGATIVE, keys)
+    return labelled.chosen(positive | negative, objects, num_classes)

@@ -1,0 +1,169 @@
+"""The region proposal network: object or not, and where exactly, for every anchor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from boxwright.models.anchors import Anchors
+from boxwright.models.box_coder import BoxCoder
+from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
+from boxwright.models.frames import Frames
+from boxwright.models.layers import ConvNorm
+from boxwright.models.losses import BoxLoss
+from boxwright.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, covered_share
+from boxwright.models.objects import Objects
+from boxwright.models.proposals import ProposalSelector
+from boxwright.models.sampling import Draw, Sampler
+
+ClassAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_level"]
+BoxAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_image"]
+
+
+class RPN(nn.Module):
+    """3x3 convolutions with ReLU, then 1x1 ones for logits and deltas; one set of weights for all levels.
+
+    Keys: convs.0.weight, convs.0.bias, ..., score.weight, score.bias, delta.weight, delta.bias. Of A anchors per cell
+    anchor a has logit a and deltas 4 a to 4 a + 3. With `two_logits` (softmax) it has logits 2 a for object and
+    2 a + 1 for background, of which only the difference counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        conv_channels: Sequence[int],
+        two_logits: bool,
+        anchors: Anchors,
+        select: ProposalSelector,
+        training_loss: "RPNLoss",
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList()
+        for channels in conv_channels:
+            self.convs.append(ConvNorm(in_channels, channels, kernel_size=3, activation="relu"))
+            in_channels = channels
+        self.two_logits = two_logits
+        self.score = nn.Conv2d(in_channels, anchors.per_cell * (2 if two_logits else 1), 1)
+        self.delta = nn.Conv2d(in_channels, anchors.per_cell * 4, 1)
+        self.anchors = anchors
+        self.select = select
+        self.training_loss = training_loss
+        for layer in [*self.convs, self.score, self.delta]:
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, maps: Sequence[Tensor], batch_size: tuple[int, int]) -> DensePredictions:
+        """Maps (B, C, H, W) of the levels, (height, width) of the padded batch -> logits (B, N_l) and deltas."""
+        logits, deltas = [], []
+        for x in maps:
+            for conv in self.convs:
+                x = conv(x)
+            logits.append(self._logits(self.score(x)))
+            deltas.append(per_anchor(self.delta(x), 4))
+        return DensePredictions(logits, deltas, self.anchors(maps, batch_size), map_sizes(maps))
+
+    def _logits(self, scores: Tensor) -> Tensor:
+        if not self.two_logits:
+            return per_anchor(scores, 1)[..., 0]
+        both = per_anchor(scores, 2)
+        return both[..., 0] - both[..., 1]
+
+    def losses(self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw) -> dict[str, Tensor]:
+        """-> loss_rpn_class and loss_rpn_box."""
+        return self.training_loss(dense, objects, frames, draw, self.anchors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RPNLoss:
+    """Anchors get their objects, some are drawn, and the losses averaged; habits as in `Conventions`."""
+
+    coder: BoxCoder
+    matcher: Matcher
+    sampler: Sampler
+    box_loss: BoxLoss
+    class_weight: float
+    class_average: ClassAverage
+    box_average: BoxAverage
+    inside_border: float | None
+    only_inside_padding: bool
+    crowd_share: float | None
+
+    def __call__(
+        self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw, anchors: Anchors
+    ) -> dict[str, Tensor]:
+        logits = dense.all_logits.float()
+        learning = objects.without_crowds()
+        positive, negative, owner = self._candidates(dense, learning, objects.crowds(), frames, anchors)
+        with torch.no_grad():
+            keys = _losses(logits, positive).neg() if self.sampler.kind == "ohem" else None
+            keys = draw.keys((logits.shape[0], logits.shape[1]), logits.device) if keys is None else keys
+            positive, negative = self.sampler(positive, negative, keys)
+        class_loss = self._class_loss(logits, positive, negative, dense)
+        box_loss = self._box_loss(dense, learning, positive, negative, owner)
+        return {"loss_rpn_class": class_loss, "loss_rpn_box": box_loss}
+
+    @torch.no_grad()
+    def _candidates(
+        self, dense: DensePredictions, learning: Objects, crowds: Objects, frames: Frames, anchors: Anchors
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (B, N) bool that may be drawn as positive, as negative, and (B, N) int64 object of each anchor."""
+        boxes = dense.all_anchors
+        takes_part = self._takes_part(boxes, dense, frames, anchors)
+        positives, negatives, owners = [], [], []
+        for i in range(len(frames)):
+            matches = self.matcher(learning.boxes[learning.of_image(i)], boxes)
+            label = torch.where(takes_part[i], matches.label, IGNORED)
+            if self.crowd_share is not None:
+                share = covered_share(boxes, crowds.boxes[crowds.of_image(i)], offset=self.coder.offset)
+                label = torch.where(share > self.crowd_share, IGNORED, label)
+            positives.append(label == POSITIVE)
+            below = self.matcher.is_below(matches) & takes_part[i]
+            negatives.append(below if self.sampler.detectron_anchors else label == NEGATIVE)
+            owners.append(matches.index + learning.of_image(i).start)
+        return torch.stack(positives), torch.stack(negatives), torch.stack(owners)
+
+    def _takes_part(self, boxes: Tensor, dense: DensePredictions, frames: Frames, anchors: Anchors) -> Tensor:
+        """(B, N) bool."""
+        takes_part = torch.ones(len(frames), len(boxes), dtype=torch.bool, device=boxes.device)
+        if self.only_inside_padding:
+            takes_part &= anchors.inside_padding(dense.map_sizes, frames.padded)
+        if self.inside_border is not None:
+            limits = frames.network[:, None, [1, 0]] + self.inside_border
+            takes_part &= (boxes[:, :2] >= -self.inside_border).all(dim=1)
+            takes_part &= (boxes[:, 2:] < limits).all(dim=2)
+        return takes_part
+
+    def _class_loss(self, logits: Tensor, positive: Tensor, negative: Tensor, dense: DensePredictions) -> Tensor:
+        image, anchor = (positive | negative).nonzero(as_tuple=True)
+        loss = _losses(logits[image, anchor], positive[image, anchor]) * self.class_weight
+        if self.class_average != "per_level":
+            return loss.sum() / self._count(positive, negative, self.class_average)
+        level = dense.level_of_anchor[anchor]
+        counts = torch.bincount(level, minlength=len(dense.anchors)).clamp(min=1)
+        return (loss / counts[level]).sum()
+
+    def _box_loss(
+        self, dense: DensePredictions, learning: Objects, positive: Tensor, negative: Tensor, owner: Tensor
+    ) -> Tensor:
+        image, anchor = positive.nonzero(as_tuple=True)
+        targets = learning.boxes[owner[image, anchor]]
+        loss = self.box_loss(dense.all_deltas[image, anchor], dense.all_anchors[anchor], targets, self.coder)
+        if self.box_average != "per_image":
+            return loss.sum() / self._count(positive, negative, self.box_average)
+        counts = (positive | negative).sum(dim=1).clamp(min=1)
+        return (loss / counts[image]).sum() / len(counts)
+
+    def _count(self, positive: Tensor, negative: Tensor, average: str) -> Tensor | float:
+        if average == "batch_size":
+            return float(self.sampler.size * len(positive))
+        if average == "sampled":
+            return (positive.sum() + negative.sum()).clamp(min=1)
+        return (positive.sum(dim=1).clamp(min=1) + negative.sum(dim=1).clamp(min=1)).sum()
+
+
+def _losses(logits: Tensor, positive: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
