@@ -1,0 +1,217 @@
+"""The detector a user holds: pictures of any kind in, detections in their own frames out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+
+from boxwright.config import Config
+from boxwright.data.image import ImageSource, RgbImage, load_image
+from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
+from boxwright.errors import ConfigError, ShapeError
+from boxwright.models.build import build_model
+from boxwright.postprocess import postprocess
+from boxwright.types import Batch, Detections, RawDetections, Size, Target
+
+from .targets import to_network_frame
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Sampling = Literal["random", "first"]
+
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Detector:
+    """A model with its settings: calling it finds objects, `losses` trains it, `trace` shows every stage.
+
+    All three go through the same modules in the same order.
+    """
+
+    def __init__(self, *, config: Config, device: str | torch.device = "cpu", precision: Precision = "fp32") -> None:
+        if precision not in _DTYPES:
+            raise ConfigError(f"precision is {precision!r}; expected {', '.join(_DTYPES)}")
+        self.config = config
+        self.precision: Precision = precision
+        self.model = build_model(
+            config.model, config.test, checkpoint_activations=config.train.checkpoint_activations
+        ).eval()
+        self.to(device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.config.model.class_names)
+
+    def to(self, device: str | torch.device) -> "Detector":
+        """Moves the model. Its features run channels-last, the layout that the kernels use in place."""
+        self.device = torch.device(device)
+        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+    # --- finding
+
+    @overload
+    def __call__(
+        self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 8, proposals: Sequence[Tensor] | None = None
+    ) -> list[Detections]: ...
+    @overload
+    def __call__(
+        self, images: ImageSource, *, batch_size: int = 8, proposals: Sequence[Tensor] | None = None
+    ) -> Detections: ...
+    def __call__(
+        self,
+        images: ImageSource | list[Any] | tuple[Any, ...],
+        *,
+        batch_size: int = 8,
+        proposals: Sequence[Tensor] | None = None,
+    ) -> Detections | list[Detections]:
+        """Detections of an image, best first; for a list or tuple of images, a list of them.
+
+        Images of a list run together only where their padded sizes agree, so that no result depends on its
+        neighbours. `proposals` are (P, 4) boxes in each original image, for models that take them from outside.
+        """
+        if isinstance(images, list | tuple):
+            return self._detect(images, batch_size, proposals)
+        return self._detect([images], batch_size, proposals)[0]
+
+    def _detect(
+        self, images: Sequence[ImageSource], batch_size: int, proposals: Sequence[Tensor] | None
+    ) -> list[Detections]:
+        if proposals is not None and len(proposals) != len(images):
+            raise ShapeError(f"{len(proposals)} sets of proposals for {len(images)} images")
+        pictures = [load_image(image) for image in images]
+        prepared = [self.prepare(picture) for picture in pictures]
+        results: dict[int, Detections] = {}
+        for indices in _of_equal_size(prepared, self.config.model.input.pad_to, batch_size):
+            given = None if proposals is None else [proposals[i] for i in indices]
+            for i, found in zip(indices, self._run([prepared[i] for i in indices], given), strict=True):
+                source = images[i]
+                path = str(source) if isinstance(source, str | Path) else None
+                results[i] = replace(found, image=pictures[i], path=path)
+        return [results[i] for i in range(len(images))]
+
+    @torch.no_grad()
+    def _run(self, prepared: Sequence[Prepared], proposals: Sequence[Tensor] | None) -> list[Detections]:
+        batch = self.batch(prepared)
+        self.model.eval()
+        with self._autocast():
+            raw = self.model(batch, **self._given(batch, proposals))
+        return self._to_original(raw, batch)
+
+    # --- looking inside
+
+    @torch.no_grad()
+    def trace(self, image: ImageSource, *, proposals: Tensor | None = None) -> dict[str, Any]:
+        """Every stage of one image by name, in order.
+
+        image, features (by level), rpn logits, rpn deltas, anchors, proposals, pooled, box scores, box deltas,
+        detections, mask logits, keypoint heatmaps; what a model lacks is absent. "detections" are in the original
+        image, all else is in the network frame.
+        """
+        picture = load_image(image)
+        batch = self.batch([self.prepare(picture)])
+        self.model.eval()
+        with self._autocast():
+            stages = self.model.trace(batch, **self._given(batch, None if proposals is None else [proposals]))
+        found = self._to_original(stages["detections"], batch)[0]
+        return stages | {"detections": replace(found, image=picture)}
+
+    # --- training
+
+    def losses(
+        self,
+        images: Sequence[ImageSource],
+        targets: Sequence[Target],
+        *,
+        sampling: Sampling = "random",
+        generator: torch.Generator | None = None,
+        proposals: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Scalars by name whose sum is to be made small, with gradients.
+
+        `targets` are in the frames of the images as given; both are resized to the settings' size for tests. The
+        images are padded together, as the originals train. `sampling` "first" draws the first examples in the place
+        of random ones, which makes two programs comparable.
+        """
+        if len(images) != len(targets):
+            raise ShapeError(f"{len(targets)} targets for {len(images)} images")
+        prepared = [self.prepare(load_image(image)) for image in images]
+        settings = self.config.model
+        resized = [
+            to_network_frame(target, item, resize=settings.input.resize, conventions=settings.conventions)
+            for target, item in zip(targets, prepared, strict=True)
+        ]
+        batch = self.batch(prepared, targets=resized)
+        self.model.train()
+        with self._autocast():
+            return self.model.losses(batch, sampling=sampling, generator=generator, **self._given(batch, proposals))
+
+    def freeze(self, pattern: str) -> list[str]:
+        """Stops every parameter whose name the regular expression fits from learning; returns their names."""
+        return self._set_learning(pattern, learns=False)
+
+    def unfreeze(self, pattern: str) -> list[str]:
+        return self._set_learning(pattern, learns=True)
+
+    def _set_learning(self, pattern: str, *, learns: bool) -> list[str]:
+        try:
+            names = [name for name, _ in self.model.named_parameters() if re.search(pattern, name)]
+        except re.error as error:
+            raise ConfigError(f"{pattern!r} is no regular expression: {error}") from error
+        if not names:
+            parts = ", ".join(sorted({name.split(".")[0] for name, _ in self.model.named_parameters()}))
+            raise ConfigError(f"no parameter fits {pattern!r}; the model's parts are {parts}")
+        parameters = dict(self.model.named_parameters())
+        for name in names:
+            parameters[name].requires_grad_(learns)
+        return names
+
+    # --- the way in and back
+
+    def prepare(self, picture: RgbImage) -> Prepared:
+        """(H, W, 3) uint8 RGB -> the image as the network sees it, at the settings' size for tests."""
+        settings = self.config.model.input
+        return prepare(
+            picture,
+            short=settings.resize.short_test,
+            long=settings.resize.long_test,
+            method=settings.resize.method,
+            mean=settings.mean,
+            std=settings.std,
+            channels=settings.channels,
+            value_range=settings.value_range,
+        )
+
+    def batch(self, prepared: Sequence[Prepared], *, targets: Sequence[Target] | None = None) -> Batch:
+        batch = pad_batch(prepared, divisibility=self.config.model.input.pad_to, targets=targets).to(self.device)
+        return replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
+
+    def _given(self, batch: Batch, proposals: Sequence[Tensor] | None) -> dict[str, Any]:
+        """Proposals of the original images in the network frame, as the model's keyword."""
+        if proposals is None:
+            return {}
+        scales = [torch.tensor([x, y, x, y], dtype=torch.float32) for y, x in batch.scales]
+        return {"proposals": [boxes * scale for boxes, scale in zip(proposals, scales, strict=True)]}
+
+    def _to_original(self, raw: Sequence[RawDetections], batch: Batch) -> list[Detections]:
+        return postprocess(
+            raw,
+            batch,
+            conventions=self.config.model.conventions,
+            mask_threshold=self.config.test.mask_threshold,
+            class_names=self.class_names,
+        )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+
+
+def _of_equal_size(prepared: Sequence[Prepared], pad_to: int, batch_size: int) -> list[list[int]]:
+    """Positions grouped by padded size, each group cut into batches."""
+    groups: dict[Size, list[int]] = {}
+    for i, item in enumerate(prepared):
+        groups.setdefault(padded_size([item.size], divisibility=pad_to), []).append(i)
+    return [group[k : k + batch_size] for group in groups.values() for k in range(0, len(group), batch_size)]
