@@ -97,7 +97,8 @@ class _Builder:
     def scalar(self, event: Any) -> Any:
         tag = event.tag
         if tag is None or tag == "!":
-            tag = self.resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
+            resolve: Callable[..., str] = self.resolver.resolve
+            tag = resolve(yaml.ScalarNode, event.value, event.implicit)
         if tag.startswith(f"{_PYTHON}name:"):
             return tag.removeprefix(f"{_PYTHON}name:")
         if tag in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:merge"):

@@ -1,0 +1,44 @@
+"""Config files as text: size bounds, encoding, bases found relative to the file."""
+
+from pathlib import Path
+
+from boxwright.errors import ConfigError
+
+MAX_BYTES = 4 * 2**20  # the largest full dump of a zoo is 60 kB
+
+
+def read_text(path: Path) -> str:
+    """The text of a config file; anything else (a folder, a picture, a checkpoint) is an error that says so."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ConfigError(f"{path}: {size} bytes are too many for a config (at most {MAX_BYTES})")
+        return check_text(path.read_bytes().decode("utf-8-sig"), source=str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not text; a checkpoint is given as weights, not as the config") from None
+
+
+def check_text(text: str, *, source: str) -> str:
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{source}: {len(text)} characters are too many for a config (at most {MAX_BYTES})")
+    if "\0" in text:
+        raise ConfigError(f"{source}: is not text; a checkpoint is given as weights, not as the config")
+    return text
+
+
+def base_path(base: str, *, folder: Path | None) -> Path:
+    """Where a base lies: `~` and absolute paths as they are, others beside the file that names them."""
+    try:
+        path = Path(base).expanduser()
+    except RuntimeError:
+        path = Path(base)
+    return path if path.is_absolute() or folder is None else folder / path
+
+
+def is_readable(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
