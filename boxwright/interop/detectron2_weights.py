@@ -67,7 +67,7 @@ _OTHERS: tuple[Pair, ...] = (
     ("roi_heads.mask_head.deconv.{*p}", "mask_head.deconv.{*p}"),
     ("roi_heads.mask_head.predictor.{*p}", "mask_head.logits.{*p}"),
     *_conv("roi_heads.keypoint_head.conv_fcn{i+1}", "keypoint_head.convs.{i}"),
-    ("roi_heads.keypoint_head.score_lowres.{*p}", "keypoint_head.deconv.{*p}"),
+    ("roi_heads.keypoint_head.score_lowres.{*p}", "keypoint_head.logits.{*p}"),
     ("head.cls_subnet.{2i}.{*p}", "head.class_convs.{i}.{*p}"),
     ("head.bbox_subnet.{2i}.{*p}", "head.box_convs.{i}.{*p}"),
     ("head.cls_score.{*p}", "head.score.{*p}"),
