@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ ChannelOrder = Literal["rgb", "bgr"]
 class Prepared:
     """One image in the network frame."""
 
-    pixels: Tensor  # (3, h, w) float32
+    pixels: Tensor  # (3, h, w) float32; uint8 where levels were asked for
     original_size: Size
     scale: tuple[float, float]  # (y, x) factors from the original image to the network frame
 
@@ -48,20 +49,22 @@ def prepare(
     std: Sequence[float],
     channels: ChannelOrder = "rgb",
     value_range: float = 255.0,
+    as_levels: bool = False,
 ) -> Prepared:
     """(H, W, 3) uint8 RGB -> (3, h, w) float32 in the network frame.
 
     `mean` and `std` are in the network's channel order and on its scale: `value_range` 255 leaves the levels as they
     are, 1 divides them by 255 first. `short` None keeps the size. The scale is the true ratio of sizes per axis,
-    but for `opencv_scaled` the nominal factor, by which Detectron takes its boxes back.
+    but for `opencv_scaled` the nominal factor, by which Detectron takes its boxes back. `as_levels` gives uint8 in
+    the network's channel order, for `normalise_levels` on the device, where the method resizes levels.
     """
     _check_image(image)
     height, width = image.shape[:2]
-    if short is None:
-        pixels = normalise(image, mean=mean, std=std, channels=channels, value_range=value_range)
-        return Prepared(pixels, (height, width), (1.0, 1.0))
     limits: dict[str, Any] = {"short": short, "long": long, "method": method}
     levels: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "value_range": value_range}
+    if short is None:
+        pixels = to_planes(image, channels) if as_levels and resizes_levels(method) else normalise(image, **levels)
+        return Prepared(pixels, (height, width), (1.0, 1.0))
     nominal = shortest_edge_scale((height, width), **limits)
     if method == "opencv_scaled":
         return Prepared(_scale_centred(image, nominal, **levels), (height, width), (nominal, nominal))
@@ -69,7 +72,7 @@ def prepare(
         pixels = resize_normalised(normalise(image, **levels), scale=nominal)
     else:
         resized = resize_image(image, shortest_edge_size((height, width), **limits), method=method)
-        pixels = normalise(resized, **levels)
+        pixels = to_planes(resized, channels) if as_levels else normalise(resized, **levels)
     return Prepared(pixels, (height, width), (pixels.shape[1] / height, pixels.shape[2] / width))
 
 
@@ -85,13 +88,33 @@ def normalise(
 
     The operations are torch's, in float32 and in this order, as every source but Detectron has them.
     """
-    planes = torch.from_numpy(_ordered(image, channels).transpose(2, 0, 1)).contiguous().float()
+    return normalise_levels(to_planes(image, channels), mean=mean, std=std, value_range=value_range)
+
+
+def normalise_levels(
+    planes: Tensor, *, mean: Sequence[float], std: Sequence[float], value_range: float = 255.0
+) -> Tensor:
+    """(..., 3, H, W) uint8 levels in the network's channel order -> float32, on whichever device they are."""
+    values = planes.float()
     if value_range == 1:
-        planes.div_(255)
+        values.div_(255)
     elif value_range != 255:
         raise ConfigError(f"value_range is {value_range}; expected 255 or 1")
-    planes.sub_(torch.tensor(mean, dtype=torch.float32)[:, None, None])
-    return planes.div_(torch.tensor(std, dtype=torch.float32)[:, None, None])
+    values.sub_(torch.tensor(mean, dtype=torch.float32, device=values.device)[:, None, None])
+    return values.div_(torch.tensor(std, dtype=torch.float32, device=values.device)[:, None, None])
+
+
+def to_planes(image: NDArray[Any], channels: ChannelOrder) -> Tensor:
+    """(H, W, 3) RGB -> (3, H, W) of the same type, in the network's channel order."""
+    if channels not in ("rgb", "bgr"):
+        raise ConfigError(f"channels is {channels!r}; expected rgb or bgr")
+    planes = cv2.split(image)  # three times as fast as a transposed copy
+    return torch.from_numpy(np.stack(planes if channels == "rgb" else planes[::-1]))
+
+
+def resizes_levels(method: ResizeMethod) -> bool:
+    """True where normalising comes after the resize."""
+    return method in ("opencv", "pillow")
 
 
 def _scale_centred(

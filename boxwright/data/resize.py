@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from boxwright.errors import ConfigError
@@ -92,7 +93,8 @@ def resize_image(image: NDArray[Any], size: tuple[int, int], *, method: ResizeMe
 def _resize_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     if image.dtype != np.uint8:
         raise ConfigError(f"the pillow resize takes uint8 pixels, not {image.dtype}; use opencv or torch for floats")
-    resize = cpu.resize_pillow if size[0] >= image.shape[0] else reference.resize_pillow
+    grows = size[0] >= image.shape[0] and image.shape[2:] in ((), (1,), (3,))  # with alpha Pillow does more
+    resize = cpu.resize_pillow if grows else reference.resize_pillow
     resized: NDArray[Any] = resize(image, size)
     return resized
 
@@ -108,12 +110,25 @@ def _resize_through_torch(image: NDArray[Any], size: tuple[int, int]) -> NDArray
 
 def resize_normalised(planes: Tensor, *, scale: float) -> Tensor:
     """(3, H, W) normalised floats -> (3, h, w), sampled by the rounded size ratio, as torchvision does."""
-    return F.interpolate(
-        planes[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True, align_corners=False
-    )[0]
+    batch = planes[None].contiguous(memory_format=torch.channels_last)  # the same numbers in half the time
+    return F.interpolate(batch, scale_factor=scale, mode="bilinear", recompute_scale_factor=True, align_corners=False)[
+        0
+    ]
 
 
 def resize_centred(image: NDArray[np.float32], *, scale: float) -> NDArray[np.float32]:
     """(H, W, 3) floats with the means taken off -> (h, w, 3), sampled by 1 / scale and not by the size ratio."""
     resized: NDArray[np.float32] = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     return resized
+
+
+def resize_bitmap(bitmap: NDArray[Any], size: tuple[int, int], *, method: ResizeMethod) -> NDArray[np.bool_]:
+    """(H, W) bool -> (h, w) bool: nearest neighbour as the method's source takes it for its masks."""
+    levels = np.ascontiguousarray(bitmap).view(np.uint8)
+    if method == "torch":
+        planes = torch.from_numpy(levels)[None, None]
+        return F.interpolate(planes, size=size, mode="nearest")[0, 0].numpy().astype(bool)
+    if method == "pillow":
+        return np.asarray(Image.fromarray(levels).resize(size[::-1], Image.Resampling.NEAREST)).astype(bool)
+    resized: NDArray[Any] = cv2.resize(levels, size[::-1], interpolation=cv2.INTER_NEAREST)
+    return resized.astype(bool)
