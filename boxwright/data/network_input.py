@@ -176,3 +176,10 @@ def padded_size(sizes: Sequence[Size], *, divisibility: int = 1, shape: Size | N
     tallest = max([size[0] for size in sizes] + ([shape[0]] if shape else []))
     widest = max([size[1] for size in sizes] + ([shape[1]] if shape else []))
     return math.ceil(tallest / divisibility) * divisibility, math.ceil(widest / divisibility) * divisibility
+
+
+def bucket_of(sizes: Sequence[Size], shapes: Sequence[Size]) -> Size | None:
+    """The smallest of `shapes` that holds all `sizes`; None where none does."""
+    tallest, widest = max(size[0] for size in sizes), max(size[1] for size in sizes)
+    fitting = [shape for shape in shapes if shape[0] >= tallest and shape[1] >= widest]
+    return min(fitting, key=lambda shape: shape[0] * shape[1], default=None)

@@ -1,0 +1,175 @@
+"""From a draw of the sampler to a sample in the network frame: what a worker does."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from boxwright.errors import BoxwrightError, DatasetError
+from boxwright.geometry.masks import to_run_lengths
+from boxwright.types import Target
+
+from .annotations import Annotations
+from .augment import Augmentation, InputRule, mixing_steps, plain_steps, to_network
+from .image import load_image
+from .network_input import Prepared
+from .sample import Sample, Step
+from .sampler import Draw
+from .selection import Positions
+from .skipping import Skip
+from .transforms_geometry import scale_target
+
+MaskForm = Literal["none", "polygons", "bitmaps"]
+MAX_TRIES = 50  # replacements in a row; with so many bad samples the share stops the run anyway
+
+
+class Drawn(NamedTuple):
+    prepared: Prepared
+    target: Target
+    skips: list[Skip]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRule:
+    """What the targets carry. `bitmaps` are rasterised in the original image and resized, as mmdetection and
+    torchvision do; `polygons` keep their points. `keypoint_offset` 0.5 takes pixel numbers for pixel centres."""
+
+    masks: MaskForm = "none"
+    keypoints: bool = False
+    keypoint_offset: float = 0.0
+    keep_crowds: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDataset:
+    """`dataset[serial, position]` -> Drawn. Everything random in it is seeded by the serial number.
+
+    A sample that cannot be read is reported and replaced by another, drawn by the same generator, so batches stay full.
+    """
+
+    annotations: Annotations
+    images: Positions
+    rule: InputRule
+    targets: TargetRule
+    augmentation: Augmentation
+    seed: int
+    reduced_decode: bool = False
+    plain: tuple[Step, ...] = field(init=False)
+    mixing: tuple[Step, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        pairs = self.annotations.flip_pairs
+        steps = plain_steps(self.augmentation, method=self.rule.method, flip_pairs=pairs)
+        object.__setattr__(self, "plain", tuple(steps))
+        object.__setattr__(self, "mixing", tuple(mixing_steps(self.augmentation, self._draw_other)))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, draw: Draw) -> Drawn:
+        serial, position = draw
+        rng = np.random.default_rng((self.seed, serial))
+        skips: list[Skip] = []
+        for _ in range(MAX_TRIES):
+            try:
+                return Drawn(*self._make(position, rng), skips)
+            except (BoxwrightError, OSError) as error:
+                skips.append(Skip(position, self._place(position), str(error)))
+                position = int(rng.integers(len(self)))
+        raise DatasetError(
+            f"{MAX_TRIES} samples in a row could not be read, last: {skips[-1].place}: {skips[-1].reason}"
+        )
+
+    def _make(self, position: int, rng: Generator) -> tuple[Prepared, Target]:
+        sample = self._loaded(position, rng)
+        for step in self.mixing:
+            sample = step(sample, rng)
+        prepared, target = to_network(sample, rng, self.rule, self.augmentation, as_levels=True)
+        size = self.annotations.size(int(self.images[position]))
+        if size != prepared.original_size and not self._changes_size():
+            scale = (prepared.size[0] / size[0], prepared.size[1] / size[1])
+            prepared = replace(prepared, original_size=size, scale=scale)
+        return prepared, target
+
+    def _changes_size(self) -> bool:
+        return bool(self.mixing or self.augmentation.crop or self.augmentation.crop_relative or self.augmentation.steps)
+
+    def _loaded(self, position: int, rng: Generator) -> Sample:
+        """With the steps that need no other sample."""
+        sample = load_sample(self.annotations, int(self.images[position]), self.targets, reduce_to=self._reduce_to())
+        for step in self.plain:
+            sample = step(sample, rng)
+        return sample
+
+    def _reduce_to(self) -> int | None:
+        return max(self.rule.short) if self.reduced_decode else None
+
+    def _draw_other(self, rng: Generator) -> Sample:
+        """For mosaic and copy-paste; one that cannot be read is passed over, since its own turn will name it."""
+        for _ in range(MAX_TRIES):
+            try:
+                return self._loaded(int(rng.integers(len(self))), rng)
+            except (BoxwrightError, OSError):
+                continue
+        raise DatasetError(f"{MAX_TRIES} samples in a row could not be read")
+
+    def _place(self, position: int) -> str:
+        return str(self.annotations.path(int(self.images[position])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationDataset:
+    """`dataset[serial, position]` -> Drawn without changes; the target is the annotations' own, in the network frame.
+
+    A picture that cannot be read gives its Skip alone, so that it can be reported.
+    """
+
+    annotations: Annotations
+    images: Positions
+    rule: InputRule
+    targets: TargetRule
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, draw: Draw) -> Drawn | Skip:
+        image = int(self.images[draw[1]])
+        try:
+            sample = load_sample(self.annotations, image, self.targets)
+            rng = np.random.default_rng(0)  # never drawn from: one short side, no steps
+            return Drawn(*to_network(sample, rng, self.rule, Augmentation(flip=0.0), as_levels=True), [])
+        except (BoxwrightError, OSError) as error:
+            return Skip(draw[1], str(self.annotations.path(image)), str(error))
+
+
+def load_sample(annotations: Annotations, image: int, rule: TargetRule, *, reduce_to: int | None = None) -> Sample:
+    """Picture and target of one image in its own frame, or with `reduce_to` a JPEG decoded at a half, quarter or eighth
+    where its short side stays at least that long."""
+    path, size = annotations.path(image), annotations.size(image)
+    reduce = 1 if reduce_to is None else _reduction(size, reduce_to)
+    picture = load_image(path, reduce=reduce)
+    target = annotations.target(
+        image,
+        with_masks=rule.masks != "none",
+        with_keypoints=rule.keypoints,
+        keypoint_offset=rule.keypoint_offset,
+    )
+    if not rule.keep_crowds and target.is_crowd is not None and bool(target.is_crowd.any()):
+        target = target[~target.is_crowd]
+    if rule.masks == "bitmaps" and target.masks is not None:
+        target = replace(target, masks=to_run_lengths(target.masks))
+    if picture.shape[:2] == size:
+        return Sample(picture, target)
+    reduced = (-(-size[0] // reduce), -(-size[1] // reduce))
+    if reduce == 1 or picture.shape[:2] != reduced:
+        raise DatasetError(
+            f"the picture is {picture.shape[0]} x {picture.shape[1]}, its annotations say {size[0]} x {size[1]}"
+            " (height x width; turned by EXIF?)"
+        )
+    scale = (reduced[0] / size[0], reduced[1] / size[1])
+    return Sample(picture, scale_target(target, reduced, scale=scale, method="opencv"))
+
+
+def _reduction(size: tuple[int, int], short: int) -> int:
+    return next((factor for factor in (8, 4, 2) if min(size) >= factor * short), 1)
