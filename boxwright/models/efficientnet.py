@@ -146,7 +146,8 @@ def make_efficientnet(
     """B<variant> up to the highest of `out_levels`.
 
     padding="same"          TensorFlow's, from the size of each input
-    padding="same_nominal"  TensorFlow's for an image of the variant's design size, whatever the input
+    padding="same_nominal"  TensorFlow's for an image of the variant's design size, whatever the input; maps of
+                            another parity than the design's are read one cell off, or come out one cell smaller
     padding="symmetric"     torchvision's
 
     `drop_path` is the stochastic depth at the end of the whole network; block i of n has i / n of it.

@@ -288,14 +288,15 @@ def _recompute_contexts(block: nn.Module) -> tuple[AbstractContextManager[None],
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
     """Without it, the second computation would count the same batch again in the running statistics."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def init_msra(conv: nn.Conv2d) -> None:
