@@ -156,6 +156,9 @@ class Evaluator:
             raise DatasetError(f"image {image_id!r} was added before; add all detections of an image at once")
         values, classes = np.asarray(scores), np.asarray(labels)
         _check_lengths(image_id, len(boxes_xywh), scores=values, labels=classes, rles=rles, keypoints=keypoints)
+        for kind, name, column in (("mask", "rles", rles), ("keypoint", "keypoints", keypoints)):
+            if kind in self.tallies and column is None and len(values):
+                raise ShapeError(f"image {image_id!r} has no {name}, but {kind}s are evaluated; give one per box")
         if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < len(self._categories):
             raise ShapeError(
                 f"image {image_id!r} has labels up to {classes.max()}; there are {len(self._categories)} classes"
@@ -212,7 +215,7 @@ class Evaluator:
     def _buffered_table(self) -> DetectionTable:
         positions, boxes, scores, labels, rles, keypoints = zip(*self._buffer, strict=True)
         lengths = [len(part) for part in scores]
-        points = [part for part in keypoints if part is not None]
+        points = [part[:, :, :2] for part in keypoints if part is not None and len(part)]
         masks = [rle for part in rles if part is not None for rle in part]
         return table_from_arrays(
             image=np.repeat(np.array(positions, dtype=np.int32), lengths),
@@ -220,9 +223,12 @@ class Evaluator:
             scores=np.concatenate(scores),
             boxes_xywh=np.concatenate([np.reshape(part, (-1, 4)) for part in boxes]),
             runs=pack_rles(masks, what="detection") if "mask" in self.tallies else None,
-            keypoints=np.concatenate(points) if "keypoint" in self.tallies else None,
+            keypoints=np.concatenate([self._no_points(), *points]) if "keypoint" in self.tallies else None,
             kinds=tuple(self.tallies),
         )
+
+    def _no_points(self) -> NDArray[np.float64]:
+        return np.zeros((0, len(self.tallies["keypoint"].similarity.sigmas), 2))
 
 
 def _check_lengths(image_id: Identity, count: int, **columns: Any) -> None:

@@ -111,7 +111,7 @@ class Tally:
         empty = integers, integers, np.zeros(0), integers, flags, flags, integers
         columns = [np.concatenate(column) for column in zip(empty, *self._parts, strict=True)]
         num_images, num_categories = len(self.ground_truth.image_ids), len(self.ground_truth.category_ids)
-        order, first = order_by_category(*columns[:4], num_images, num_categories)
+        order, first = order_by_category(*columns[:3], num_images, num_categories)
         columns = [column[order] for column in columns]
         self._parts = [tuple(columns)]
         return Outcomes(first, *columns)

@@ -213,8 +213,11 @@ def match_detections(first, annotation, iou, thresholds, taken, gt_crowd, gt_ign
 
 
 @exact_kernel
-def order_by_category(image, category, score, rank, num_images, num_categories):
-    """(n,) columns in any order -> order (n,), first (K + 1,): by category, then falling score, then image and rank."""
+def order_by_category(image, category, score, num_images, num_categories):
+    """(n,) columns, images in any order -> order (n,), first (K + 1,): by category, then falling score, then image.
+
+    Detections equal in all three keep their order, which is that of `group_detections`.
+    """
     n = len(image)
     by_image = _stable_by(image, np.arange(n), num_images)
     by_category = _stable_by(category, by_image[0], num_categories)

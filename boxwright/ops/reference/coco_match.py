@@ -110,10 +110,10 @@ def match_detections(
 
 
 def order_by_category(
-    image: Array, category: Array, score: Array, rank: Array, num_images: int, num_categories: int
+    image: Array, category: Array, score: Array, num_images: int, num_categories: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n,) columns in any order -> order (n,), first (K + 1,): by category, then falling score, then image and rank."""
-    order = np.lexsort((rank, image, -score, category))
+    """(n,) columns, images in any order -> order (n,), first (K + 1,): by category, then falling score, then image."""
+    order = np.lexsort((image, -score, category))
     return order, np.searchsorted(category[order], np.arange(num_categories + 1)).astype(np.int64)
 
 
