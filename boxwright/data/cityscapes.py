@@ -38,8 +38,8 @@ STUFF = frozenset(
 def read_cityscapes(root: Path, *, split: str) -> Annotations:
     """`root` holds gtFine/ and leftImg8bit/. What nearer objects cover is not part of an object.
 
-    The classes are the eight of Cityscapes where every label is one of its own, else the labels that are found, over
-    all splits, in alphabetical order.
+    The classes are those found over all splits: in Cityscapes' own order where all are among its eight, else
+    in alphabetical order.
     """
     problems = Problems()
     categories = _categories(root)
@@ -72,7 +72,7 @@ def _categories(root: Path) -> list[Category]:
                 continue
     names = {_base_name(label, found) for label in found} - STUFF
     if names <= set(INSTANCE_CLASSES):
-        return [Category(name, number) for name, number in INSTANCE_CLASSES.items()]
+        return [Category(name, number) for name, number in INSTANCE_CLASSES.items() if name in names]
     return [Category(name, number) for number, name in enumerate(sorted(names), start=1)]
 
 

@@ -85,15 +85,26 @@ def _imdecode(buffer: NDArray[np.uint8], flag: int) -> RgbImage | None:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the upright picture, from the head of the file alone."""
+    (height, width), orientation = image_head(path)
+    return (width, height) if is_turned(orientation) else (height, width)
+
+
+def is_turned(orientation: int) -> bool:
+    """EXIF orientations from 5 on exchange height and width."""
+    return orientation in (5, 6, 7, 8)
+
+
+def image_head(path: Path) -> tuple[tuple[int, int], int]:
+    """(height, width) as stored, and the EXIF orientation: 1 for upright."""
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            orientation = picture.getexif().get(ORIENTATION, 1)
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be read as an image: {error}") from error
-    return (width, height) if turned else (height, width)
+    return (height, width), orientation if orientation in range(1, 9) else 1
 
 
 def is_cut_jpeg(data: bytes) -> bool:

@@ -9,6 +9,8 @@ from typing import Literal
 from boxwright.errors import DatasetError
 from boxwright.files import atomic_write
 
+from .exif import without_rotation
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 PlaceMode = Literal["copy", "link"]
 
@@ -37,9 +39,13 @@ def find_by_stem(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def place_image(source: Path, target: Path, *, mode: PlaceMode) -> None:
-    """A copy or a symbolic link; the source is never opened for writing."""
+def place_image(source: Path, target: Path, *, mode: PlaceMode, unturn: bool = False) -> None:
+    """A copy or a symbolic link; the source is never opened for writing. `unturn` copies without the EXIF rotation."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    if unturn:
+        with atomic_write(target) as file:
+            file.write(without_rotation(source.read_bytes(), suffix=source.suffix))
+        return
     if mode == "link":
         target.unlink(missing_ok=True)
         target.symlink_to(source.resolve())

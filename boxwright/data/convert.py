@@ -1,0 +1,156 @@
+"""Any format that is read -> any that is written, all splits of a source, pictures copied or linked."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from boxwright.errors import ConfigError
+
+from .annotations import Annotations
+from .cityscapes import write_cityscapes
+from .coco_write import write_coco
+from .image_files import FreeNames, PlaceMode, flat_name, inner_name, need_folder_free, place_image
+from .problems import Losses
+from .reading import align_classes, find_splits, read_splits
+from .voc import write_voc
+from .yolo import write_yolo_labels, write_yolo_yaml
+
+Format = Literal["coco", "lvis", "voc", "cityscapes", "yolo"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+
+@dataclass
+class Conversion:
+    """What was written, and what the new format has no place for."""
+
+    out: Path
+    format: str
+    splits: dict[str, int] = field(default_factory=dict)  # images of each
+    objects: int = 0
+    losses: Losses = field(default_factory=Counter)
+
+    def plain(self) -> dict[str, Any]:
+        losses = {what: count for what, count in self.losses.items() if count}
+        return {
+            "out": str(self.out),
+            "format": self.format,
+            "splits": self.splits,
+            "objects": self.objects,
+            "losses": losses,
+        }
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How pictures come to their new place."""
+
+    mode: PlaceMode
+    unturned: Collection[Path]
+    on_image: Callable[[], None]
+    losses: Losses
+
+
+def convert_dataset(
+    source: str | Path,
+    out: Path,
+    *,
+    to: Format,
+    root: str | Path | None = None,
+    images: PlaceMode = "copy",
+    on_image: Callable[[], None] = lambda: None,
+) -> Conversion:
+    """All splits of `source` into the new folder `out`. The source is only read."""
+    read = {name: read_splits([split]) for name, split in find_splits(source, root=root).items()}
+    return write_dataset(read, out, to=to, images=images, on_image=on_image)
+
+
+def write_dataset(
+    splits: dict[str, Annotations],
+    out: Path,
+    *,
+    to: Format,
+    images: PlaceMode = "copy",
+    unturned: Collection[Path] = (),
+    on_image: Callable[[], None] = lambda: None,
+) -> Conversion:
+    """Splits by name -> a folder in the usual layout of a format. Pictures that are not there are left out; `unturned`
+    ones lose their EXIF rotation, where the annotations are for the pixels as they are stored.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"format is {to!r}; expected one of {', '.join(FORMATS)}")
+    need_folder_free(out)
+    splits = _with_the_same_classes(splits)
+    conversion = Conversion(out, to)
+    free = FreeNames()  # VOC has one folder for all splits
+    for split, annotations in splits.items():
+        placing = Placing(images, unturned, on_image, conversion.losses)
+        names = _place_all(annotations, out, split, to, free, placing)
+        kept = [index for index, name in enumerate(names) if name is not None]
+        conversion.losses += _write_split(annotations, out, split, to, names)
+        conversion.losses["annotations that could not be read, left out"] += len(annotations.problems)
+        conversion.splits[split] = len(kept)
+        conversion.objects += sum(len(annotations.rows(index)) for index in kept)
+    if to == "yolo" and splits:
+        write_yolo_yaml(out, next(iter(splits.values())), splits=list(splits))
+    return conversion
+
+
+def _with_the_same_classes(splits: dict[str, Annotations]) -> dict[str, Annotations]:
+    """One list of classes for all splits, for formats that have only one: the first split's, then what others add."""
+    if len({annotations.class_names for annotations in splits.values()}) <= 1:
+        return splits
+    names = list(dict.fromkeys(name for annotations in splits.values() for name in annotations.class_names))
+    return {split: align_classes(annotations, names) for split, annotations in splits.items()}
+
+
+def _place_all(
+    annotations: Annotations,
+    out: Path,
+    split: str,
+    to: Format,
+    free: FreeNames,
+    placing: "Placing",
+) -> list[str | None]:
+    """-> the name of each image as the annotations of the new format give it; None where the picture is missing."""
+    names: list[str | None] = []
+    taken = free if to == "voc" else FreeNames()
+    for index in range(len(annotations)):
+        source = annotations.path(index)
+        if not source.exists():
+            placing.losses["images whose file does not exist, left out"] += 1
+            names.append(None)
+            continue
+        name = taken.take(_new_name(annotations.image(index).file_name, to))
+        target = out / _folder(to, split) / name
+        place_image(source, target, mode=placing.mode, unturn=source in placing.unturned)
+        names.append(f"{split}/{name}" if to in ("coco", "lvis") else name)
+        placing.on_image()
+    return names
+
+
+def _folder(to: Format, split: str) -> Path:
+    if to == "voc":
+        return Path("JPEGImages")
+    return Path("leftImg8bit" if to == "cityscapes" else "images", split)
+
+
+def _new_name(file_name: str, to: Format) -> str:
+    if to == "voc":
+        return Path(flat_name(file_name)).name
+    if to != "cityscapes":
+        return inner_name(file_name)
+    path = Path(inner_name(file_name))  # leftImg8bit/SPLIT/CITY/STEM_leftImg8bit.SUFFIX
+    stem = path.stem.removesuffix("_leftImg8bit")
+    return f"all/{stem}_leftImg8bit{path.suffix}"
+
+
+def _write_split(annotations: Annotations, out: Path, split: str, to: Format, names: Sequence[str | None]) -> Losses:
+    if to in ("coco", "lvis"):
+        return write_coco(annotations, out / f"{split}.json", file_names=names, lvis=to == "lvis")
+    if to == "voc":
+        return write_voc(annotations, out, split=split, file_names=names)
+    if to == "cityscapes":
+        return write_cityscapes(annotations, out, split=split, file_names=names)
+    return write_yolo_labels(annotations, out, split=split, file_names=names)
