@@ -33,7 +33,7 @@ types: $(STAMP)
 	@$(VENV)/bin/mypy
 
 layers: $(STAMP)
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 tests: $(STAMP)
 	@$(VENV)/bin/python -m pytest
