@@ -172,6 +172,8 @@ def resolve_references(tree: dict[str, Any], *, source: str) -> dict[str, Any]:
 
 
 def _resolve(value: Any, parents: list[Any], root: dict[str, Any], source: str, hops: int) -> Any:
+    if len(parents) > 80:
+        raise ConfigError(f"{source}: nested too deeply, or a value that holds itself")
     if isinstance(value, dict):
         return {name: _resolve(item, [*parents, value], root, source, hops) for name, item in value.items()}
     if isinstance(value, list | tuple):

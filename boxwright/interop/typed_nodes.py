@@ -40,16 +40,22 @@ class Reading:
 
 
 class Node:
-    """One dictionary of a known type at a path. `group` stands for the * in what its rows become."""
+    """One dictionary of a known type at a path. `group` stands for the * in what its rows become.
 
-    def __init__(self, content: Mapping[str, Any], *, path: str, kind: str, group: str, reading: Reading) -> None:
+    `quiet`: the dictionary is a default of the source, so its keys do not belong in the report.
+    """
+
+    def __init__(
+        self, content: Mapping[str, Any], *, path: str, kind: str, group: str, reading: Reading, quiet: bool = False
+    ) -> None:
         self.content = content
         self.path = path
         self.kind = kind
         self.group = group
         self.reading = reading
         self.keys = {key.path: key for key in reading.table.get(kind, ())}
-        self._check()
+        if not quiet:
+            self._check()
 
     def __getitem__(self, name: str) -> Any:
         self.reading.last = self.at(name)
