@@ -20,7 +20,8 @@ from .console import print_error
 
 VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",
-    "data": "Make data sets.",
+    "predict": "Find objects in pictures: drawn, and as COCO JSON.",
+    "data": "Make, check, convert, count and view data sets.",
     "zoo": "List and fetch published models.",
     "config": "Show, compare and describe settings.",
     "doctor": "Say what runs here, how fast, and what is missing.",

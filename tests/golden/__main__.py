@@ -1,4 +1,4 @@
-"""Prints each recorded model and stage with its worst difference: `python -m tests.golden [NAME ...] [--train|--test]`."""
+"""Prints every recorded model and stage: `python -m tests.golden [NAME ...] [--train|--test]`."""
 
 import sys
 import time
