@@ -8,8 +8,14 @@ from typing import Annotated
 import typer
 
 from .console import print_json, progress
+from .data_check import check
+from .data_convert import convert
+from .data_stats import stats
+from .data_view import view
 
 app = typer.Typer(add_completion=False)
+for verb in (check, convert, stats, view):
+    app.command()(verb)
 
 
 class Kind(StrEnum):
@@ -20,7 +26,7 @@ class Kind(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Make data sets.
+    """Make, check, convert, count and view data sets.
 
     Example:
 
