@@ -1,1 +1,131 @@
 """From a name or a file to a detector: presets, our own files, the configs and checkpoints of every known source."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from boxwright.config import Config, dump, override
+from boxwright.errors import ConfigError, WeightsError
+from boxwright.interop.download import fetch_model
+from boxwright.interop.safetensors_file import write_safetensors
+from boxwright.interop.sniff_config import read_config, read_config_text
+from boxwright.interop.weights import Weights, WeightsReport, load_state, read_weights
+from boxwright.interop.zoo.configs import is_published
+from boxwright.interop.zoo.models import ZooModel, find_model
+
+from .inference import Detector, Precision
+
+Progress = Callable[[int, int | None], None]
+
+_CONFIG_ENDINGS = (".yaml", ".yml", ".py", ".json")
+
+
+def load(
+    source: str | Path | Config,
+    weights: str | Path | None = None,
+    *,
+    device: str | torch.device = "auto",
+    precision: Precision = "fp32",
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Detector:
+    """A detector ready to use.
+
+    `source` is settings, a preset's name ("mask_rcnn_r50_fpn"), a published model's name
+    ("detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x": downloaded once), a config of any known source, or a
+    checkpoint of ours or of mmdetection, which holds its config. `weights` is a checkpoint of any source; with it
+    nothing is downloaded. A preset without weights has random ones.
+    """
+    found: Weights | None = None
+    if weights is None and _is_checkpoint(source):
+        found = read_weights(str(source))
+        config = _config_of(found, str(source))
+    elif weights is None and (model := _published(source)) is not None:
+        found = read_weights(fetch_model(model, progress=progress))
+        config = _config_of(found, model.name) if found.config_text else load_config(model.name)
+    else:
+        config = source if isinstance(source, Config) else load_config(source)
+        found = None if weights is None else read_weights(weights)
+    if found is not None and found.class_names and len(found.class_names) == config.model.num_classes:
+        config = _with_names(config, found.class_names)
+    detector = Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
+    if found is not None:
+        report = load_state(detector.model, found)
+        _check_complete(report, str(weights or source))
+    return detector
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Settings from a preset's name, a published model's name, or a config of ours or of any known source."""
+    return read_config(source, overrides)
+
+
+def load_weights(detector: Detector, path: str | Path, *, prefix: str = "") -> WeightsReport:
+    """Copies the weights that fit, or only those of the part under `prefix`, and reports the rest.
+
+    Weights of another number of classes do not fit: they stay as initialised and are listed as of another shape.
+    """
+    return load_state(detector.model, read_weights(path), prefix=prefix)
+
+
+def save(detector: Detector, path: str | Path, *, prefix: str = "") -> None:
+    """Writes the weights, or those of the part under `prefix`, as safetensors with settings and class names inside."""
+    state = {name: value for name, value in detector.model.state_dict().items() if name.startswith(prefix)}
+    if not state:
+        raise WeightsError(f"no weight's name starts with {prefix!r}; the model's parts are {_parts(detector.model)}")
+    write_safetensors(path, state, config=dump(detector.config), class_names=list(detector.class_names))
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """ "auto" is the GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {str(device)!r} cannot be used here: {reason}") from error
+    return chosen
+
+
+def _is_checkpoint(source: str | Path | Config) -> bool:
+    return not isinstance(source, Config) and Path(source).is_file() and Path(source).suffix not in _CONFIG_ENDINGS
+
+
+def _config_of(weights: Weights, where: str) -> Config:
+    if weights.config_text is None:
+        raise ConfigError(
+            f"{where}: holds weights of {weights.source} but no settings; give its config, and weights={where}"
+        )
+    return read_config_text(weights.config_text, source=f"the config in {where}")[0]
+
+
+def _published(source: str | Path | Config) -> ZooModel | None:
+    """The published model that `source` names; a name with a known source's prefix must be one."""
+    is_name = not isinstance(source, Config) and is_published(str(source)) and not Path(source).exists()
+    return find_model(str(source)) if is_name else None
+
+
+def _with_names(config: Config, names: tuple[str, ...]) -> Config:
+    return override(config, [f"model.class_names={list(names)!r}"])
+
+
+def _check_complete(report: WeightsReport, where: str) -> None:
+    """A detector with parts left at random would only pretend to work."""
+    if report.mismatched:
+        name, theirs, ours = report.mismatched[0]
+        raise WeightsError(
+            f"{where}: {len(report.mismatched)} weights do not fit the settings, first {name}: {theirs} in the file, "
+            f"{ours} in the model. Is this the model's config? For other classes load the settings alone, then "
+            "load_weights()."
+        )
+    if report.missing:
+        some = ", ".join(report.missing[:3])
+        raise WeightsError(f"{where}: {len(report.missing)} weights of the model are not in the file, first {some}")
+
+
+def _parts(model: nn.Module) -> str:
+    return ", ".join(name for name, _ in model.named_children())

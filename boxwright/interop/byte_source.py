@@ -49,7 +49,8 @@ class Source:
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
-        self._check(count)
+        if count < 0 or count > self.end - self.position:
+            raise self._missing(count)
         data = self._file.read(count)
         if len(data) != count:
             raise self.damaged("it became shorter while it was read")
@@ -96,6 +97,9 @@ class Source:
 
     def _check(self, count: int) -> None:
         if count < 0 or count > self.left:
-            raise self.damaged(
-                f"{count:,} bytes should follow, {max(self.left, 0):,} do: the file is cut short or altered"
-            )
+            raise self._missing(count)
+
+    def _missing(self, count: int) -> WeightsError:
+        return self.damaged(
+            f"{count:,} bytes should follow, {max(self.left, 0):,} do: the file is cut short or altered"
+        )

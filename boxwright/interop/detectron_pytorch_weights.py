@@ -56,11 +56,15 @@ def detectron_pytorch_names(*, pyramid: bool, group_norm: bool) -> Names:
 
 def _objects_beside_background(state: State) -> State:
     """The RPN with softmax: A logits of background, then A of object -> object and background of each anchor."""
-    return _with_two_logits(state, lambda value: value.reshape(2, -1, *value.shape[1:]).flip(0).transpose(0, 1).flatten(0, 1))
+    return _with_two_logits(
+        state, lambda value: value.reshape(2, -1, *value.shape[1:]).flip(0).transpose(0, 1).flatten(0, 1)
+    )
 
 
 def _backgrounds_first(state: State) -> State:
-    return _with_two_logits(state, lambda value: value.reshape(-1, 2, *value.shape[1:]).transpose(0, 1).flip(0).flatten(0, 1))
+    return _with_two_logits(
+        state, lambda value: value.reshape(-1, 2, *value.shape[1:]).transpose(0, 1).flip(0).flatten(0, 1)
+    )
 
 
 def _with_two_logits(state: State, change: Callable[[Tensor], Tensor]) -> State:

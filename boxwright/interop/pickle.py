@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from boxwright.interop.byte_source import Budget, Source
-from boxwright.interop.pickle_globals import BUILDERS, DTYPES, KNOWN, check_key, today
+from boxwright.interop.pickle_globals import BUILDERS, DTYPES, INERT, KNOWN, check_key, today
 from boxwright.interop.pickle_numbers import make_array, make_tensor
 from boxwright.interop.pickle_values import (
     REMEDY,
@@ -31,12 +31,14 @@ from boxwright.interop.pickle_values import (
     sizes,
 )
 
-MAX_STEPS = 400_000  # and one more for each STEP_BYTES of the file; a large checkpoint with its optimizer takes 200,000
+MAX_STEPS = 150_000  # and one more for each STEP_BYTES of the file; a Mask R-CNN of 180 MB takes 12,600
 STEP_BYTES = 32
 MAX_STACK = 250_000
 LONG_STRING = 4_096  # from here bytes are kept in memory of their own, which an array may take over
 MAX_INTEGER = 64  # bytes
 MAX_LINE = 1_000
+
+_METHODS = tuple(f"{name}." for name in INERT)  # protocol 4 mentions methods by their full name
 
 Persistent = Callable[[Any], Any]
 
@@ -187,8 +189,9 @@ class Machine:
         target.update(check_key(value, self.context) for value in values)
 
     def push_tuple(self, count: int) -> None:
-        values = [self.pop() for _ in range(count)]
-        self.stack.append(tuple(reversed(values)))
+        if len(self.stack) - count < (self.marks[-1] if self.marks else 0):
+            raise self.source.damaged("an instruction needs a value that is not there")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
 
     # Memo
 
@@ -210,6 +213,8 @@ class Machine:
             self.stack.append(DTYPES[name])
         elif name in KNOWN:
             self.stack.append(Global(name))
+        elif name.startswith(_METHODS):
+            self.stack.append(PendingOpaque(name, ()))
         else:
             raise self.source.unsafe(f"it wants to run or build {module[:80]}.{attribute[:80]}", REMEDY)
 

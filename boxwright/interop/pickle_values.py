@@ -41,7 +41,7 @@ class Global:
 
 @dataclass(eq=False)
 class Blob:
-    """A long string of bytes: the numbers of an array, or a value by itself. Python 2 used one type for text as well."""
+    """A long string of bytes: the numbers of an array, or a value by itself. Python 2 used it for text too."""
 
     buffer: npt.NDArray[np.uint8]
     is_text: bool

@@ -105,15 +105,12 @@ class Node:
             if key.allowed is not None and not any(_same(value, allowed) for allowed in key.allowed):
                 self.mistake(name, f"is {_shown(value)}: {key.reason}")
 
-
     def _note(self, key: Key) -> None:
         ours = tuple(path.replace("*", self.group) for path in key.ours)
         self.reading.report.note(replace(key, ours=ours), self.at(key.path))
 
 
-def open_node(
-    value: Any, *, path: str, kinds: Sequence[str], reading: Reading, group: str = ""
-) -> Node | None:
+def open_node(value: Any, *, path: str, kinds: Sequence[str], reading: Reading, group: str = "") -> Node | None:
     """A node of one of `kinds`. The first kind is taken where the dictionary does not say its own."""
     reading.last = path
     if not isinstance(value, Mapping):

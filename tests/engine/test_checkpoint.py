@@ -47,7 +47,10 @@ def test_a_missing_last_one_falls_back_with_a_warning(tmp_path):
 def test_when_all_are_damaged_the_folder_is_named(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=3)
     checkpoints.save(state(1), step=1).write_bytes(b"")
-    with pytest.warns(UserWarning, match="passed over"), pytest.raises(TrainingError, match="none of its 1 checkpoints is whole"):
+    with (
+        pytest.warns(UserWarning, match="passed over"),
+        pytest.raises(TrainingError, match="none of its 1 checkpoints is whole"),
+    ):
         checkpoints.load_last()
 
 
