@@ -53,6 +53,10 @@ class Conventions(Settings):
     """The keypoint head trains on the positives of the box head's sample (D2, T), or samples anew among all regions
     that match an object with a visible keypoint (D)."""
 
+    keypoint_offset: float = 0.5
+    """Keypoints are annotated as pixel indices; this is added to both coordinates in the original image to make them
+    places (D2 0.5; D, T 0). Keypoints that are found keep it."""
+
     # losses
     rpn_class_average: Literal["batch_size", "sampled", "sampled_or_one", "per_level"] = "batch_size"
     """The RPN's classification loss is divided by images x the set sample size (D2; D with FPN), by the anchors really
@@ -119,6 +123,7 @@ DETECTRON = Conventions(
     rpn_sampling="detectron",
     positive_count="round",
     keypoint_regions="all",
+    keypoint_offset=0.0,
     rpn_box_average="per_image",
     mask_targets="detectron",
     bilinear_upsampling="deconvolved",
@@ -137,6 +142,7 @@ MMDETECTION = Conventions(
     anchor_area="padded",
     low_quality_matches="claiming",
     ground_truth_proposals="first",
+    keypoint_offset=0.0,
     rpn_class_average="sampled_or_one",
     rpn_box_average="sampled_or_one",
     mask_targets="bitmaps",
@@ -155,6 +161,7 @@ TORCHVISION = Conventions(
     anchor_order="ratio_major",
     anchor_stride="measured",
     proposal_min_size="inclusive",
+    keypoint_offset=0.0,
     rpn_class_average="sampled",
     rpn_box_average="sampled",
     mask_targets="soft_bitmaps",

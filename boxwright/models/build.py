@@ -54,6 +54,7 @@ def _build_rcnn(model: schema.RCNN, test: parts.Selection, checkpoint: bool) -> 
         keypoints=None if model.keypoint_head is None else _build_keypoints(model, model.keypoint_head, body),
         num_classes=model.num_classes,
         box_offset=float(conventions.box_offset),
+        keypoint_offset=conventions.keypoint_offset,
         pad_to=model.input.pad_to,
     )
 

@@ -62,11 +62,11 @@ class Objects:
         return boxes, index, is_real
 
 
-def gather_objects(batch: Batch, *, num_classes: int, box_offset: float) -> Objects:
+def gather_objects(batch: Batch, *, num_classes: int, box_offset: float = 0.0, keypoint_offset: float = 0.0) -> Objects:
     """Every target of the batch but those without area, crowds included.
 
     Targets have x2 = x1 + width; with `box_offset` 1 (Detectron) the far corner becomes the last pixel, which in the
-    network frame is one pixel of the original image nearer.
+    network frame is one pixel of the original image nearer. `keypoint_offset` is in such pixels too.
     """
     if batch.targets is None:
         raise ShapeError("losses need the objects of the images; give the batch targets")
@@ -81,7 +81,7 @@ def gather_objects(batch: Batch, *, num_classes: int, box_offset: float) -> Obje
         is_crowd=torch.cat([_is_crowd(target) for target in kept]).to(device),
         counts=tuple(len(target) for target in kept),
         segments=_segments(kept),
-        keypoints=_keypoints(kept, device),
+        keypoints=_keypoints(kept, batch.scales, keypoint_offset, device),
     )
 
 
@@ -120,8 +120,15 @@ def _segments(targets: Sequence[Target]) -> tuple[Segment, ...] | None:
     return tuple(segment for target in targets if target.masks is not None for segment in target.masks.segments)
 
 
-def _keypoints(targets: Sequence[Target], device: torch.device) -> Tensor | None:
-    if any(len(target) and target.keypoints is None for target in targets):
-        return None
-    found = [target.keypoints for target in targets if target.keypoints is not None and len(target)]
+def _keypoints(
+    targets: Sequence[Target], scales: Sequence[tuple[float, float]], offset: float, device: torch.device
+) -> Tensor | None:
+    """None unless every image that has objects has their keypoints."""
+    found = []
+    for target, (y, x) in zip(targets, scales, strict=True):
+        if not len(target):
+            continue
+        if target.keypoints is None:
+            return None
+        found.append(target.keypoints + target.keypoints.new_tensor([x * offset, y * offset, 0.0]))
     return torch.cat(found).to(device) if found else None

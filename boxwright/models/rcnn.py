@@ -76,6 +76,7 @@ class RCNN(nn.Module):
         keypoints: KeypointBranch | None,
         num_classes: int,
         box_offset: float,
+        keypoint_offset: float,
         pad_to: int,
     ) -> None:
         super().__init__()
@@ -91,6 +92,7 @@ class RCNN(nn.Module):
         self.min_size = min_size
         self.num_classes = num_classes
         self.box_offset = box_offset
+        self.keypoint_offset = keypoint_offset
         self.pad_to = pad_to
 
     def _register_heads(self) -> None:
@@ -211,7 +213,12 @@ class RCNN(nn.Module):
         """
         draw = Draw(sampling, generator)
         frames = make_frames(batch, pad_to=self.pad_to)
-        objects = gather_objects(batch, num_classes=self.num_classes, box_offset=self.box_offset)
+        objects = gather_objects(
+            batch,
+            num_classes=self.num_classes,
+            box_offset=self.box_offset,
+            keypoint_offset=self.keypoint_offset,
+        )
         features = self.features(batch.images)
         dense, found = self._propose(features, frames, proposals, training=True)
         losses: dict[str, Tensor] = {}

@@ -65,7 +65,9 @@ def decode_boxes(
             f"deltas must be ({anchors.shape[0]}, 4 * k), one row for each anchor; got {tuple(deltas.shape)}"
         )
     kind = torch.promote_types(torch.promote_types(deltas.dtype, anchors.dtype), torch.float32)
-    split = deltas.to(kind).unflatten(1, (-1, 4)) / torch.tensor(weights, dtype=kind, device=deltas.device)
+    split = deltas.to(kind).reshape(len(deltas), deltas.shape[1] // 4, 4) / torch.tensor(
+        weights, dtype=kind, device=deltas.device
+    )
     anchor_centre, anchor_size = _centre_and_size(anchors.to(kind), offset)
     centre = split[..., :2] * anchor_size[:, None] + anchor_centre[:, None]
     log_ratio = split[..., 2:].clamp(min=-clip if symmetric_clip else None, max=clip)

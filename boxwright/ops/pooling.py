@@ -87,7 +87,7 @@ def _prepare(
     scales: Sequence[float],
     output_size: tuple[int, int],
 ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-    if isinstance(features, Tensor) or not len(features):
+    if hasattr(features, "dim") or not len(features):
         raise ShapeError("features must be a list of maps (B, C, H, W), one for each level; for one level give [map]")
     check_boxes("rois", rois)
     check_per_box("batch_index", batch_index, rois)

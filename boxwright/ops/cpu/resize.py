@@ -18,7 +18,7 @@ HALF = np.int32(1 << (PRECISION - 1))
 
 
 def resize_pillow(image: Any, size: tuple[int, int]) -> Any:
-    """(H, W) or (H, W, C) uint8 -> the same with `size` (height, width)."""
+    """(H, W) or (H, W, C) uint8 without alpha -> the same with `size` (height, width)."""
     height, width = image.shape[:2]
     rows = np.ascontiguousarray(image).reshape(height, -1)
     channels = rows.shape[1] // width
@@ -49,7 +49,8 @@ def weights(num_in: int, num_out: int) -> tuple[Any, Any, Any]:
     """
     support = max(num_in / num_out, 1.0)
     table = _weights(num_in, num_out, support, int(np.ceil(support)) * 2 + 1)
-    return _pairs(table, num_in) or table
+    pairs: tuple[Any, Any, Any] | None = _pairs(table, num_in)
+    return table if pairs is None else pairs
 
 
 def _pairs(table, num_in):

@@ -1,0 +1,80 @@
+"""The numbers of examples, and the ones that come first."""
+
+import pytest
+import torch
+
+from boxwright.models.sampling import Draw, Sampler, lowest
+
+FIRST = Draw("first")
+
+
+def masks(positive, negative):
+    return torch.tensor([positive], dtype=torch.bool), torch.tensor([negative], dtype=torch.bool)
+
+
+def sampled(sampler, positive, negative, draw=FIRST):
+    pos, neg = masks(positive, negative)
+    chosen = sampler(pos, neg, draw.keys(tuple(pos.shape), pos.device))
+    return [mask[0].nonzero()[:, 0].tolist() for mask in chosen]
+
+
+def test_nothing_gives_nothing():
+    assert sampled(Sampler(size=4, positive_fraction=0.5), [], []) == [[], []]
+
+
+def test_the_first_candidates_are_taken_and_negatives_fill_up():
+    sampler = Sampler(size=4, positive_fraction=0.5)
+    assert sampled(sampler, [1, 0, 1, 1, 0, 0, 0], [0, 1, 0, 0, 1, 1, 0]) == [[0, 2], [1, 4]]
+    assert sampled(sampler, [0, 0, 0, 1, 0, 0, 0], [1, 1, 1, 0, 1, 1, 0]) == [[3], [0, 1, 2]]
+
+
+def test_too_few_negatives_leave_the_sample_small():
+    assert sampled(Sampler(size=8, positive_fraction=0.25), [1, 1, 1], [0, 0, 0]) == [[0, 1], []]
+
+
+@pytest.mark.parametrize(("rounds", "most"), [(False, 2), (True, 2)])
+def test_half_a_positive_rounds_to_even(rounds, most):
+    assert Sampler(size=10, positive_fraction=0.25, rounds_positives=rounds).most_positives == most
+
+
+def test_a_large_half_is_cut_or_rounded():
+    assert Sampler(size=14, positive_fraction=0.25).most_positives == 3
+    assert Sampler(size=14, positive_fraction=0.25, rounds_positives=True).most_positives == 4
+
+
+def test_detectron_disables_surplus_positives_from_the_front():
+    sampler = Sampler(size=4, positive_fraction=0.5, detectron_anchors=True)
+    assert sampled(sampler, [1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 0]) == [[1, 2], [3, 4]]
+
+
+def test_detectron_makes_negatives_of_positives_below_the_threshold():
+    sampler = Sampler(size=4, positive_fraction=0.5, detectron_anchors=True)
+    assert sampled(sampler, [0, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]) == [[], [0, 1, 2]]
+
+
+def test_detectron_takes_no_negatives_unless_there_are_more_than_wanted():
+    sampler = Sampler(size=4, positive_fraction=0.5, detectron_anchors=True)
+    assert sampled(sampler, [1, 0, 0, 0], [0, 1, 1, 1]) == [[0], []]
+
+
+def test_all_takes_all():
+    assert sampled(Sampler(size=1, positive_fraction=0.5, kind="all"), [1, 1, 0], [0, 0, 1]) == [[0, 1], [2]]
+
+
+def test_a_seed_repeats_a_random_draw_and_every_candidate_has_its_turn():
+    sampler = Sampler(size=2, positive_fraction=0.5)
+    seen = set()
+    for seed in range(40):
+        both = [
+            sampled(sampler, [1, 1, 1, 0], [0, 0, 0, 1], Draw("random", torch.Generator().manual_seed(seed)))
+            for _ in range(2)
+        ]
+        assert both[0] == both[1]
+        seen.add(both[0][0][0])
+    assert seen == {0, 1, 2}
+
+
+def test_each_image_has_its_own_limit():
+    keys = Draw("first").keys((2, 3), torch.device("cpu"))
+    chosen = lowest(torch.ones(2, 3, dtype=torch.bool), keys, torch.tensor([0, 2]))
+    assert chosen.tolist() == [[False] * 3, [True, True, False]]
