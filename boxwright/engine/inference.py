@@ -14,6 +14,7 @@ from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.errors import ConfigError, ShapeError
 from boxwright.models.build import build_model
+from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
 
@@ -145,9 +146,10 @@ class Detector:
             for target, item in zip(targets, prepared, strict=True)
         ]
         batch = self.batch(prepared, targets=resized)
+        seeds = torch.randint(SEEDS, (len(images),), generator=generator)
         self.model.train()
         with self._autocast():
-            return self.model.losses(batch, sampling=sampling, generator=generator, **self._given(batch, proposals))
+            return self.model.losses(batch, sampling=sampling, seeds=seeds, **self._given(batch, proposals))
 
     def freeze(self, pattern: str) -> list[str]:
         """Stops every parameter whose name the regular expression fits from learning; returns their names."""

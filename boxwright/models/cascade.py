@@ -10,13 +10,13 @@ from torch import Tensor
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.box_head import BoxHead, BoxPrediction
 from boxwright.models.frames import Frames, clip_to_images
-from boxwright.models.losses import BoxLoss, ClassLoss
+from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import Matcher
 from boxwright.models.objects import Objects
 from boxwright.models.pooler import RegionPooler
 from boxwright.models.proposals import Proposals, pad_regions
 from boxwright.models.regions import Labelled, RegionLabeller, Regions, draw_regions
-from boxwright.models.sampling import Draw, Sampler
+from boxwright.models.sampling import BOX_STREAM, Draw, Sampler
 
 Features = Mapping[str, Tensor]
 RegionFrame = Literal["network", "original", "rescaled"]
@@ -137,7 +137,7 @@ class BoxStages:
         for number, stage in enumerate(self.stages):
             if number == 0 or self.resamples:
                 labelled = self.labeller(proposals, objects, frames, stage.matcher)
-                now = self._draw(stage, labelled, features, objects, draw)
+                now = self._draw(number, labelled, features, objects, draw)
                 first = first or labelled
             else:
                 now = self._relabel(proposals, objects, frames, stage.matcher)
@@ -152,12 +152,12 @@ class BoxStages:
         assert first is not None
         return BoxLosses(losses, regions, maps, first)
 
-    def _draw(self, stage: BoxStage, labelled: Labelled, features: Features, objects: Objects, draw: Draw) -> Regions:
+    def _draw(self, number: int, labelled: Labelled, features: Features, objects: Objects, draw: Draw) -> Regions:
         shape = (labelled.label.shape[0], labelled.label.shape[1])
         if self.sampler.kind == "ohem":
-            keys = self._hardness(stage, labelled, features, objects).neg()
+            keys = self._hardness(self.stages[number], labelled, features, objects).neg()
         else:
-            keys = draw.keys(shape, labelled.boxes.device)
+            keys = draw.keys(shape, labelled.boxes.device, stream=BOX_STREAM + number)
         return draw_regions(labelled, self.sampler, keys, objects, num_classes=self.num_classes)
 
     @torch.no_grad()
@@ -180,7 +180,7 @@ class BoxStages:
         self, stage: BoxStage, prediction: BoxPrediction, regions: Regions, objects: Objects, frames: Frames
     ) -> tuple[Tensor, Tensor]:
         """Class and box loss; both are averaged over all regions, so that each positive counts the same."""
-        count = max(len(regions.labels), 1)
+        count = at_least_one(regions.labels.new_full((), len(regions.labels)))
         positive = (regions.labels < self.num_classes).nonzero()[:, 0]
         image, labels = regions.image[positive], regions.labels[positive]
         deltas = prediction.deltas[positive]

@@ -11,12 +11,12 @@ from boxwright.errors import DatasetError
 from boxwright.models.cascade import BoxLosses
 from boxwright.models.frames import Frames
 from boxwright.models.keypoint_head import KeypointHead, keypoint_targets, visible_inside
-from boxwright.models.losses import no_loss
+from boxwright.models.losses import at_least_one, no_loss
 from boxwright.models.matching import POSITIVE
 from boxwright.models.objects import Objects
 from boxwright.models.pooler import RegionPooler
 from boxwright.models.regions import Regions
-from boxwright.models.sampling import Draw, lowest
+from boxwright.models.sampling import KEYPOINT_STREAM, Draw, lowest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class KeypointBranch:
         """-> loss_keypoint: cross-entropy over the cells of each visible keypoint's map."""
         regions = self._regions(boxes, objects, draw)
         if not len(regions.boxes):
+            self._count(regions.labels.new_zeros(0), len(frames))  # the other ranks wait for it
             return {"loss_keypoint": no_loss(self.head).to(regions.boxes.device)}
         assert objects.keypoints is not None
         heatmaps = self.predict(features, regions.boxes, regions.image)
@@ -53,7 +54,7 @@ class KeypointBranch:
 
     def _count(self, is_valid: Tensor, num_images: int) -> Tensor | float:
         if self.loss_average == "visible":
-            return is_valid.sum().clamp(min=1)
+            return at_least_one(is_valid.sum())
         return num_images * self.full_sample * self.head.num_keypoints
 
     def _regions(self, boxes: BoxLosses, objects: Objects, draw: Draw) -> Regions:
@@ -72,7 +73,7 @@ class KeypointBranch:
         if len(objects.labels):
             seen = visible_inside(_keypoints(objects)[labelled.owner], labelled.boxes)
             candidates = candidates & (seen >= self.min_visible)
-        keys = draw.keys((candidates.shape[0], candidates.shape[1]), candidates.device)
+        keys = draw.keys((candidates.shape[0], candidates.shape[1]), candidates.device, stream=KEYPOINT_STREAM)
         return labelled.chosen(lowest(candidates, keys, round(self.full_sample)), objects, self.num_classes)
 
 

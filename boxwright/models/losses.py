@@ -1,11 +1,14 @@
 """Losses of classes and boxes, before any averaging."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from boxwright.models.box_coder import BoxCoder
@@ -13,6 +16,30 @@ from boxwright.models.box_coder import BoxCoder
 ClassLossKind = Literal["cross_entropy", "sigmoid_cross_entropy", "focal"]
 BoxLossKind = Literal["smooth_l1", "iou", "giou", "diou", "ciou"]
 EPSILON = 1e-7
+
+_counts_all_ranks: ContextVar[bool] = ContextVar("counts_all_ranks", default=False)
+
+
+@contextmanager
+def averages_over_all_ranks() -> Iterator[None]:
+    """Inside, losses are averaged so that the mean of the ranks' losses is the loss of all their images together.
+
+    Every rank must then compute its losses at the same time: each average waits for all.
+    """
+    before = _counts_all_ranks.set(True)
+    try:
+        yield
+    finally:
+        _counts_all_ranks.reset(before)
+
+
+def at_least_one(count: Tensor) -> Tensor:
+    """What a sum over `count` examples is divided by."""
+    if not _counts_all_ranks.get():
+        return count.clamp(min=1)
+    total = count.detach().float().clone()
+    distributed.all_reduce(total)
+    return total.clamp(min=1) / distributed.get_world_size()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from boxwright.models.box_head import StageBoxHead
 from boxwright.models.cascade import BoxLosses
 from boxwright.models.frames import Frames
-from boxwright.models.losses import no_loss
+from boxwright.models.losses import at_least_one, no_loss
 from boxwright.models.mask_head import MaskHead
 from boxwright.models.mask_targets import MaskTargets, mask_targets
 from boxwright.models.objects import Objects
@@ -69,6 +69,7 @@ class MaskBranch:
         frames: Frames,
     ) -> Tensor:
         positive = (regions.labels < self.num_classes).nonzero()[:, 0]
+        count = at_least_one(positive.new_full((), len(positive)))
         if not len(positive):
             return no_loss(head).to(regions.boxes.device)
         chosen = regions[positive]
@@ -78,4 +79,5 @@ class MaskBranch:
             pooled = self.pooler(features, chosen.boxes, chosen.image)
         logits = head(pooled, chosen.labels).float()
         targets = mask_targets(chosen, objects, frames, size=logits.shape[-1], rule=self.targets)
-        return F.binary_cross_entropy_with_logits(logits, targets)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").flatten(1).mean(dim=1)
+        return loss.sum() / count

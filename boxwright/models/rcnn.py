@@ -203,15 +203,16 @@ class RCNN(nn.Module):
         batch: Batch,
         *,
         sampling: Choice = "random",
-        generator: torch.Generator | None = None,
+        seeds: Tensor | None = None,
         proposals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Images with targets -> scalars whose sum is to be made small.
 
         loss_rpn_class, loss_rpn_box, loss_class, loss_box (in a cascade loss_class_1, loss_box_1, ...), loss_mask,
-        loss_keypoint. `sampling` "first" draws the first examples by index in the place of random ones.
+        loss_keypoint. `sampling` "first" draws the first examples by index in the place of random ones, which depend on
+        `seeds`, (B,) int64 below 2**62.
         """
-        draw = Draw(sampling, generator)
+        draw = Draw(sampling, seeds)
         frames = make_frames(batch, pad_to=self.pad_to)
         objects = gather_objects(
             batch,

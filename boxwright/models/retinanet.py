@@ -14,7 +14,7 @@ from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames, clip_to_images, make_frames
 from boxwright.models.layers import ConvNorm, Norm
-from boxwright.models.losses import BoxLoss, ClassLoss
+from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import IGNORED, POSITIVE, Matcher, covered_share
 from boxwright.models.objects import Objects, gather_objects
 from boxwright.models.sampling import Choice
@@ -124,8 +124,8 @@ class DenseLoss:
         if self.average == "per_image":
             return 1 / counts.clamp(min=1) / num_images
         if self.average == "positives":
-            return (1 / counts.clamp(min=1).sum()).expand(num_images)
-        now = counts.sum().clamp(min=1).to(moving_average.dtype)
+            return (1 / at_least_one(counts.clamp(min=1).sum())).expand(num_images)
+        now = at_least_one(counts.sum()).to(moving_average.dtype)
         moving_average.mul_(AVERAGE_MOMENTUM).add_(now * (1 - AVERAGE_MOMENTUM))
         return (1 / moving_average.clone()).expand(num_images)
 
@@ -252,7 +252,7 @@ class RetinaNet(nn.Module):
         batch: Batch,
         *,
         sampling: Choice = "random",
-        generator: torch.Generator | None = None,
+        seeds: Tensor | None = None,
         proposals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Images with targets -> loss_class and loss_box. Every anchor trains: nothing is drawn."""

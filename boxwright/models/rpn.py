@@ -13,11 +13,11 @@ from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames
 from boxwright.models.layers import ConvNorm
-from boxwright.models.losses import BoxLoss
+from boxwright.models.losses import BoxLoss, at_least_one
 from boxwright.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, covered_share
 from boxwright.models.objects import Objects
 from boxwright.models.proposals import ProposalSelector
-from boxwright.models.sampling import Draw, Sampler
+from boxwright.models.sampling import RPN_STREAM, Draw, Sampler
 
 ClassAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_level"]
 BoxAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_image"]
@@ -100,7 +100,8 @@ class RPNLoss:
         positive, negative, owner = self._candidates(dense, learning, objects.crowds(), frames, anchors)
         with torch.no_grad():
             keys = _losses(logits, positive).neg() if self.sampler.kind == "ohem" else None
-            keys = draw.keys((logits.shape[0], logits.shape[1]), logits.device) if keys is None else keys
+            if keys is None:
+                keys = draw.keys((logits.shape[0], logits.shape[1]), logits.device, stream=RPN_STREAM)
             positive, negative = self.sampler(positive, negative, keys)
         class_loss = self._class_loss(logits, positive, negative, dense)
         box_loss = self._box_loss(dense, learning, positive, negative, owner)
@@ -143,7 +144,7 @@ class RPNLoss:
         if self.class_average != "per_level":
             return loss.sum() / self._count(positive, negative, self.class_average)
         level = dense.level_of_anchor[anchor]
-        counts = torch.bincount(level, minlength=len(dense.anchors)).clamp(min=1)
+        counts = at_least_one(torch.bincount(level, minlength=len(dense.anchors)))
         return (loss / counts[level]).sum()
 
     def _box_loss(
@@ -161,8 +162,8 @@ class RPNLoss:
         if average == "batch_size":
             return float(self.sampler.size * len(positive))
         if average == "sampled":
-            return (positive.sum() + negative.sum()).clamp(min=1)
-        return (positive.sum(dim=1).clamp(min=1) + negative.sum(dim=1).clamp(min=1)).sum()
+            return at_least_one(positive.sum() + negative.sum())
+        return at_least_one((positive.sum(dim=1).clamp(min=1) + negative.sum(dim=1).clamp(min=1)).sum())
 
 
 def _losses(logits: Tensor, positive: Tensor) -> Tensor:

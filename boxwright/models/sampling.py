@@ -8,21 +8,36 @@ import torch
 from torch import Tensor
 
 Choice = Literal["random", "first"]
+SEEDS = 2**62  # seeds are below
+RPN_STREAM, KEYPOINT_STREAM, BOX_STREAM = 0, 1, 2  # and one more for each stage of a cascade
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How examples are drawn: at random by `generator`, or the first by index, for results that can be repeated."""
+    """How examples are drawn: at random by `seeds`, (B,) int64, or the first by index, to compare programs.
+
+    A random key depends on its image's seed, its place in the image and `stream` alone: neither on the other images of
+    the batch nor on the device, so that the same images train alike however they are spread over processes.
+    """
 
     choice: Choice = "random"
-    generator: torch.Generator | None = None
+    seeds: Tensor | None = None
 
-    def keys(self, shape: tuple[int, int], device: torch.device) -> Tensor:
-        """(B, N) float32: the examples with the lowest keys are drawn."""
+    def keys(self, shape: tuple[int, int], device: torch.device, *, stream: int) -> Tensor:
+        """(B, N) float32: the examples with the lowest keys are drawn. Each use has a `stream` of its own."""
+        places = torch.arange(shape[1], device=device)
         if self.choice == "first":
-            return torch.arange(shape[1], dtype=torch.float32, device=device).expand(shape)
-        source = device if self.generator is None else self.generator.device
-        return torch.rand(shape, generator=self.generator, device=source).to(device)
+            return places.float().expand(shape)
+        seeds = torch.randint(SEEDS, (shape[0],)) if self.seeds is None else self.seeds
+        starts = _mixed(seeds.to(device) * 1021 + stream)
+        return (_mixed(starts[:, None] + places) >> 40 & 0xFFFFFF).float() / 2**24
+
+
+def _mixed(values: Tensor) -> Tensor:
+    """int64 -> int64 in which every bit depends on every bit: the finaliser of SplitMix64."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
+        values = (values ^ (values >> shift & (1 << 64 - shift) - 1)) * factor
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)

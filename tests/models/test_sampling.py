@@ -14,7 +14,7 @@ def masks(positive, negative):
 
 def sampled(sampler, positive, negative, draw=FIRST):
     pos, neg = masks(positive, negative)
-    chosen = sampler(pos, neg, draw.keys(tuple(pos.shape), pos.device))
+    chosen = sampler(pos, neg, draw.keys(tuple(pos.shape), pos.device, stream=0))
     return [mask[0].nonzero()[:, 0].tolist() for mask in chosen]
 
 
@@ -65,16 +65,29 @@ def test_a_seed_repeats_a_random_draw_and_every_candidate_has_its_turn():
     sampler = Sampler(size=2, positive_fraction=0.5)
     seen = set()
     for seed in range(40):
-        both = [
-            sampled(sampler, [1, 1, 1, 0], [0, 0, 0, 1], Draw("random", torch.Generator().manual_seed(seed)))
-            for _ in range(2)
-        ]
+        both = [sampled(sampler, [1, 1, 1, 0], [0, 0, 0, 1], Draw("random", torch.tensor([seed]))) for _ in range(2)]
         assert both[0] == both[1]
         seen.add(both[0][0][0])
     assert seen == {0, 1, 2}
 
 
+def random_keys(seeds, count=4096, stream=0):
+    return Draw("random", torch.tensor(seeds)).keys((len(seeds), count), torch.device("cpu"), stream=stream)
+
+
+def test_an_image_draws_the_same_whatever_its_neighbours():
+    assert torch.equal(random_keys([3, 5, 2**62 - 1])[1:], random_keys([5, 2**62 - 1]))
+
+
+def test_keys_are_spread_evenly_and_differ_by_image_use_and_place():
+    first, second = random_keys([8, 9])
+    other_use = random_keys([8], stream=1)[0]
+    assert torch.histc(first, bins=8, min=0, max=1) == pytest.approx(torch.full((8,), 512.0), rel=0.15)
+    for a, b in ((first, second), (first, other_use), (first[1:], first[:-1])):
+        assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1].item()) < 0.05
+
+
 def test_each_image_has_its_own_limit():
-    keys = Draw("first").keys((2, 3), torch.device("cpu"))
+    keys = Draw("first").keys((2, 3), torch.device("cpu"), stream=0)
     chosen = lowest(torch.ones(2, 3, dtype=torch.bool), keys, torch.tensor([0, 2]))
     assert chosen.tolist() == [[False] * 3, [True, True, False]]
