@@ -36,15 +36,16 @@ def load(
     `source` is settings, a preset's name ("mask_rcnn_r50_fpn"), a published model's name
     ("detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x": downloaded once), a config of any known source, or a
     checkpoint of ours or of mmdetection, which holds its config. `weights` is a checkpoint of any source; with it
-    nothing is downloaded. A preset without weights has random ones.
+    nothing is downloaded. Settings inside a checkpoint win over those that a published name stands for. A preset
+    without weights has random ones.
     """
     found: Weights | None = None
     if weights is None and _is_checkpoint(source):
         found = read_weights(str(source))
         config = _config_of(found, str(source))
-    elif weights is None and (model := _published(source)) is not None:
-        found = read_weights(fetch_model(model, progress=progress))
-        config = _config_of(found, model.name) if found.config_text else load_config(model.name)
+    elif (model := _published(source)) is not None:
+        found = read_weights(weights or fetch_model(model, progress=progress))
+        config = _config_of(found, str(weights or model.name)) if found.config_text else load_config(model.name)
     else:
         config = source if isinstance(source, Config) else load_config(source)
         found = None if weights is None else read_weights(weights)

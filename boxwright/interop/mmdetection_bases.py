@@ -20,7 +20,7 @@ Plain = dict[str, Any]
 _NAME = re.compile(
     r"(?P<model>faster|mask|cascade|cascade-mask|fast|retinanet|rpn)(-rcnn)?"
     r"_(?P<body>r18|r50|r101|x101-32x4d|x101-64x4d|x101-32x8d)(?P<caffe>-caffe)?"
-    r"(?P<dcn>-m?dconv-c3-c5)?[_-](?P<neck>fpn|pafpn|c4|dc5)"
+    r"(?P<dcn>-m?dconv(-group4)?-c3-c5)?[_-](?P<neck>fpn|pafpn|c4|dc5)"
     r"_((?P<gn>gn-all)_)?((?P<loss>iou|giou|ciou)_)?(?P<special>soft-nms_|ohem_)?"
     r"(?P<amp>amp-)?(?P<scales>ms-640-800-|ms-poly-|ms-)?(?P<schedule>1x|2x|20e|3x)(_(?P<data>coco))?"
 )
@@ -71,6 +71,8 @@ def zoo_file(stem: str, *, is_old: bool = False) -> Plain | None:
         config["param_scheduler"][1]["milestones"] = [28, 34]
     if match["scales"] == "ms-poly-":
         _keep_polygons(config)
+    if caffe_body and family == "faster" and match["scales"] == "ms-" and match["schedule"] == "2x":
+        config["param_scheduler"][1]["milestones"] = [16, 23]
     if family == "retinanet":
         config["optim_wrapper"]["optimizer"]["lr"] = 0.01
     return old_form(config) if is_old else copied(config)
@@ -88,7 +90,8 @@ def _changes(match: "re.Match[str]", *, caffe_body: bool) -> list[Plain]:
         backbone["init_cfg"]["checkpoint"] = f"open-mmlab://{source}"
     if match["dcn"]:
         kind = "DCNv2" if match["dcn"].startswith("-m") else "DCN"
-        dcn = {"type": kind, "deform_groups": 1, "fallback_on_stride": False}
+        groups = 4 if "group4" in match["dcn"] else 1
+        dcn = {"type": kind, "deform_groups": groups, "fallback_on_stride": False}
         backbone |= {"dcn": dcn, "stage_with_dcn": (False, True, True, True)}
     changes.append({"model": {"backbone": backbone}})
     if body == "r18":
@@ -191,4 +194,11 @@ def _dashes(stem: str) -> str:
     stem = re.sub(r"-caffe_(c4|dc5)", r"-caffe-\1", stem)
     stem = stem.replace("-c4-", "-c4_").replace("soft_nms", "soft-nms")
     stem = re.sub(r"(?<![a-z])ms_", "ms-", stem).replace("ms-poly_", "ms-poly-").replace("640-800_", "640-800-")
-    return re.sub(r"_(m?dconv)_c3-c5|_(m?dconv_c3-c5)", lambda m: "-" + (m[0][1:]).replace("_", "-"), stem)
+    stem = re.sub(r"_fpn_(fp16_)?(m?dconv)_c3-c5(_group4)?", _deformable, stem)
+    return re.sub(r"_fp16_(?=\d)", "_amp-", stem)
+
+
+def _deformable(match: re.Match[str]) -> str:
+    """mmdetection 2 writes deformable convolutions behind the neck, 3 behind the backbone they are in."""
+    amp, kind, groups = match.groups()
+    return f"-{kind}{'-group4' if groups else ''}-c3-c5_fpn{'_fp16' if amp else ''}"

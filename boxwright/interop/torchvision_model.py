@@ -27,7 +27,7 @@ class TorchvisionModel:
             **self.shared(),
             "neck": {
                 "kind": "fpn",
-                "in_levels": ["c4", "c5"] if self.is_mobile else ["c2", "c3", "c4", "c5"],
+                "in_levels": ["c5", "c6"] if self.is_mobile else ["c2", "c3", "c4", "c5"],
                 "norm": {"kind": "bn"} if self.is_v2 else {"kind": "none"},
                 "top": "max_pool",
             },
@@ -103,7 +103,7 @@ class TorchvisionModel:
         }
 
     def pooling(self, size: int) -> Plain:
-        levels = ["p4", "p5"] if self.is_mobile else ["p2", "p3", "p4", "p5"]
+        levels = ["p5", "p6"] if self.is_mobile else ["p2", "p3", "p4", "p5"]
         return {"kind": "align", "size": size, "sampling_ratio": 2, "aligned": False, "levels": levels}
 
     def box_head(self) -> Plain:

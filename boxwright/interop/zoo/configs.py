@@ -3,6 +3,7 @@
 from boxwright.config import Config
 from boxwright.errors import ConfigError
 from boxwright.interop.detectron2_config import read_detectron2
+from boxwright.interop.detectron2_lazy_config import read_lazy_tree
 from boxwright.interop.detectron_config import read_detectron
 from boxwright.interop.keys import ConfigReport
 from boxwright.interop.mmdetection_bases import zoo_file
@@ -10,6 +11,7 @@ from boxwright.interop.mmdetection_config import translate_mmdetection
 from boxwright.interop.torchvision_config import read_torchvision
 
 from .detectron2_configs import detectron2_content
+from .detectron2_lazy_configs import is_new_baseline, new_baseline_tree
 from .detectron_configs import detectron_content
 from .models import find_model
 
@@ -28,6 +30,8 @@ def read_published(name: str) -> tuple[Config, ConfigReport]:
     match model.source:
         case "detectron":
             return read_detectron(detectron_content(rest), source=model.name)
+        case "detectron2" if is_new_baseline(rest):
+            return read_lazy_tree(new_baseline_tree(rest), source=model.name)
         case "detectron2":
             return read_detectron2(detectron2_content(rest), source=model.name)
         case "torchvision":

@@ -16,11 +16,18 @@ _RESNEXT = {
     "MODEL.RESNETS.WIDTH_PER_GROUP": 8,
 }
 _BGR_STD = [57.375, 57.12, 58.395]
+_IMAGENET = "detectron2://ImageNetPretrained/"
+_CATALOG = "catalog://ImageNetPretrained/FAIR/"
 _BODIES: dict[str, dict[str, Any]] = {
-    "R_50": {"MODEL.RESNETS.DEPTH": 50},
-    "R_101": {"MODEL.RESNETS.DEPTH": 101},
-    "X_101_32x8d": _RESNEXT | {"MODEL.RESNETS.DEPTH": 101, "MODEL.PIXEL_STD": _BGR_STD},
-    "X_152_32x8d": _RESNEXT | {"MODEL.RESNETS.DEPTH": 152},
+    "R_50": {"MODEL.RESNETS.DEPTH": 50, "MODEL.WEIGHTS": f"{_IMAGENET}MSRA/R-50.pkl"},
+    "R_101": {"MODEL.RESNETS.DEPTH": 101, "MODEL.WEIGHTS": f"{_IMAGENET}MSRA/R-101.pkl"},
+    "X_101_32x8d": _RESNEXT
+    | {
+        "MODEL.RESNETS.DEPTH": 101,
+        "MODEL.PIXEL_STD": _BGR_STD,
+        "MODEL.WEIGHTS": f"{_IMAGENET}FAIR/X-101-32x8d.pkl",
+    },
+    "X_152_32x8d": _RESNEXT | {"MODEL.RESNETS.DEPTH": 152, "MODEL.WEIGHTS": f"{_CATALOG}X-152-32x8d-IN5k"},
 }
 _BASES = {"C4": "Base-RCNN-C4.yaml", "DC5": "Base-RCNN-DilatedC5.yaml", "FPN": "Base-RCNN-FPN.yaml"}
 _FAMILIES: dict[str, dict[str, Any]] = {
@@ -33,7 +40,11 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True,
         "MODEL.RPN.POST_NMS_TOPK_TRAIN": 2000,
     },
-    "fast_rcnn": {"MODEL.LOAD_PROPOSALS": True, "MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"},
+    "fast_rcnn": {
+        "MODEL.LOAD_PROPOSALS": True,
+        "MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals",
+        "DATALOADER.NUM_WORKERS": 2,
+    },
     "rpn": {"MODEL.META_ARCHITECTURE": "ProposalNetwork", "MODEL.RPN.POST_NMS_TOPK_TEST": 2000},
     "retinanet": {"_BASE_": "Base-RetinaNet.yaml"},
 }
@@ -70,6 +81,7 @@ _FOLDERS: dict[str, dict[str, Any]] = {
         **_LVIS,
     },
     "Cityscapes": {
+        "MODEL.WEIGHTS": "detectron2://COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl",
         "MODEL.ROI_HEADS.NUM_CLASSES": 8,
         "INPUT.MIN_SIZE_TRAIN": (800, 832, 864, 896, 928, 960, 992, 1024),
         "INPUT.MIN_SIZE_TEST": 1024,
@@ -139,11 +151,12 @@ def detectron2_content(name: str) -> dict[str, Any]:
     for ending, norm in (("_gn", "GN"), ("_syncbn", "SyncBN")):
         if rest.endswith(ending) and "IN5k" not in rest:
             flat |= _norm_everywhere(norm, stride_in_1x1=norm == "SyncBN" and not match["scratch"])
+            flat |= {"MODEL.WEIGHTS": f"{_CATALOG}R-50-GN"} if norm == "GN" else {}
     flat |= _DEFORMABLE if "dconv" in rest else {}
     flat |= _IN5K if "IN5k" in rest else {}
     flat |= next((numbers for times, numbers in _SCHEDULES.items() if times in rest), {})
     if match["scratch"]:
-        flat |= {"MODEL.BACKBONE.FREEZE_AT": 0}
+        flat |= {"MODEL.BACKBONE.FREEZE_AT": 0, "MODEL.WEIGHTS": ""}
         flat |= {"MODEL.PIXEL_STD": _BGR_STD} if "_9x" in rest else {}
     flat |= _FOLDERS.get(match["folder"], {})
     if "noaug" in rest:
