@@ -36,6 +36,9 @@ class Conventions(Settings):
     anchor_area: Literal["batch", "padded"] = "batch"
     """In training all anchors of the batch take part (D, D2, T), or those that start inside the image padded by
     itself, not to the size of the batch (M)."""
+    outside_anchors: Literal["matched", "absent"] = "matched"
+    """Anchors that lie too far outside (Matching.inside_border) or in the padding are matched first and then ignored
+    (D2), or take no part in matching, so that an object's best is another one (D, M)."""
     low_quality_matches: Literal["own_best", "claiming"] = "own_best"
     """An anchor that is some object's best is assigned to its own best object (D, D2, T) or to the one whose best it
     is, later objects first (M)."""
@@ -118,6 +121,7 @@ DETECTRON = Conventions(
     proposal_min_size="detectron",
     proposal_top_k="batch",
     proposal_clip="padded",
+    outside_anchors="absent",
     ground_truth_proposals="first",
     crowd_regions="claiming",
     rpn_sampling="detectron",
@@ -140,6 +144,7 @@ MMDETECTION = Conventions(
     anchor_order="ratio_major",
     delta_clip="both",
     anchor_area="padded",
+    outside_anchors="absent",
     low_quality_matches="claiming",
     ground_truth_proposals="first",
     keypoint_offset=0.0,

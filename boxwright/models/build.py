@@ -5,6 +5,7 @@ from typing import assert_never
 from boxwright.config import parts, schema
 from boxwright.config.conventions import Conventions
 from boxwright.models.anchors import Anchors
+from boxwright.models.assignment import AnchorAssigner
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.box_head import BoxHead, ConvFcBoxHead, StageBoxHead
 from boxwright.models.build_body import Body, build_body, build_norm, build_region_stage
@@ -97,7 +98,7 @@ def _build_rpn(rpn: parts.RPN, anchors: parts.Anchors, conventions: Conventions,
         ),
         training_loss=RPNLoss(
             coder=coder,
-            matcher=_build_matcher(rpn.matching, conventions),
+            assigner=_build_assigner(rpn.matching, conventions),
             sampler=Sampler(
                 size=rpn.sampling.size,
                 positive_fraction=rpn.sampling.positive_fraction,
@@ -108,9 +109,6 @@ def _build_rpn(rpn: parts.RPN, anchors: parts.Anchors, conventions: Conventions,
             class_weight=rpn.class_loss_weight,
             class_average=conventions.rpn_class_average,
             box_average=conventions.rpn_box_average,
-            inside_border=rpn.matching.inside_border,
-            only_inside_padding=conventions.anchor_area == "padded",
-            crowd_share=rpn.matching.crowd_share,
         ),
     )
 
@@ -136,6 +134,16 @@ def _build_matcher(matching: parts.Matching, conventions: Conventions) -> Matche
         low_quality_iou=matching.low_quality_iou,
         low_quality_owner=conventions.low_quality_matches,
         offset=float(conventions.box_offset),
+    )
+
+
+def _build_assigner(matching: parts.Matching, conventions: Conventions) -> AnchorAssigner:
+    return AnchorAssigner(
+        matcher=_build_matcher(matching, conventions),
+        inside_border=matching.inside_border,
+        only_inside_padding=conventions.anchor_area == "padded",
+        outside_absent=conventions.outside_anchors == "absent",
+        crowd_share=matching.crowd_share,
     )
 
 
@@ -365,12 +373,10 @@ def _build_retinanet(model: schema.RetinaNet, test: parts.Selection, checkpoint:
         coder=coder,
         training_loss=DenseLoss(
             coder=coder,
-            matcher=_build_matcher(model.matching, conventions),
+            assigner=_build_assigner(model.matching, conventions),
             class_loss=_build_class_loss(model.class_loss),
             box_loss=_build_box_loss(model.box_loss),
             average=model.loss_average,
-            only_inside_padding=conventions.anchor_area == "padded",
-            crowd_share=model.matching.crowd_share,
         ),
         select=_build_selector(test, conventions),
         score_threshold=test.score_threshold,

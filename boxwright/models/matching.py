@@ -37,12 +37,17 @@ class Matcher:
     low_quality_owner: Literal["own_best", "claiming"] = "own_best"
     offset: float = 0.0
 
-    def __call__(self, objects: Tensor, boxes: Tensor) -> Matches:
-        """(G, 4) objects and (N, 4) boxes of one image, in one frame."""
+    def __call__(self, objects: Tensor, boxes: Tensor, takes_part: Tensor | None = None) -> Matches:
+        """(G, 4) objects and (N, 4) boxes of one image, in one frame.
+
+        takes_part (N,) bool: the other boxes match nothing and are nobody's best.
+        """
         if not len(objects) or not len(boxes):
             none = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
             return Matches(none, none.to(boxes.dtype), none.to(torch.int8))
         iou = ops.box_iou(objects, boxes, offset=self.offset)
+        if takes_part is not None:
+            iou = iou.masked_fill(~takes_part, -1)
         best, index = iou.max(dim=0)
         label = torch.full_like(index, IGNORED, dtype=torch.int8)
         label[(best < self.negative_iou) & (best >= self.negative_iou_low)] = NEGATIVE

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from boxwright.models.anchors import Anchors
+from boxwright.models.assignment import AnchorAssigner, Assigned
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames, clip_to_images, make_frames
 from boxwright.models.layers import ConvNorm, Norm
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
-from boxwright.models.matching import IGNORED, POSITIVE, Matcher, covered_share
+from boxwright.models.matching import IGNORED, POSITIVE
 from boxwright.models.objects import Objects, gather_objects
 from boxwright.models.sampling import Choice
 from boxwright.models.select import Candidates, DetectionSelector, per_image
@@ -80,44 +81,24 @@ class DenseLoss:
     """Every anchor trains but those between the thresholds; habits as in `Conventions` and `RetinaNet.loss_average`."""
 
     coder: BoxCoder
-    matcher: Matcher
+    assigner: AnchorAssigner
     class_loss: ClassLoss
     box_loss: BoxLoss
     average: Literal["moving", "positives", "per_image"]
-    only_inside_padding: bool
-    crowd_share: float | None
 
     def __call__(
         self, dense: DensePredictions, objects: Objects, frames: Frames, anchors: Anchors, moving_average: Tensor
     ) -> tuple[Tensor, Tensor]:
         """-> class and box loss. If they are divided by `moving_average`, it is first brought up to date in place."""
         num_images = len(objects.counts)
-        label, owner, learning = self._match(dense.all_anchors, objects)
-        if self.only_inside_padding:
-            label = torch.where(anchors.inside_padding(dense.map_sizes, frames.padded), label, IGNORED)
-        positive, takes_part = label == POSITIVE, label != IGNORED
-        counts = positive.sum(dim=1)
-        share = self._shares(counts, num_images, moving_average)
-        class_loss = self._class_loss(dense, positive, takes_part, owner, learning, share)
+        assigned = self.assigner(dense, objects, frames, anchors)
+        positive = assigned.label == POSITIVE
+        share = self._shares(positive.sum(dim=1), num_images, moving_average)
+        class_loss = self._class_loss(dense, assigned, share)
         image, anchor = positive.nonzero(as_tuple=True)
-        targets = learning.boxes[owner[image, anchor]]
+        targets = assigned.objects.boxes[assigned.owner[image, anchor]]
         box_loss = self.box_loss(dense.all_deltas[image, anchor], dense.all_anchors[anchor], targets, self.coder)
         return class_loss, (box_loss * share[image]).sum()
-
-    @torch.no_grad()
-    def _match(self, anchors: Tensor, objects: Objects) -> tuple[Tensor, Tensor, Objects]:
-        """-> (B, N) int8 labels, (B, N) int64 object of each anchor among those that learn."""
-        learning, crowds = objects.without_crowds(), objects.crowds()
-        labels, owners = [], []
-        for i in range(len(objects.counts)):
-            matches = self.matcher(learning.boxes[learning.of_image(i)], anchors)
-            label = matches.label
-            if self.crowd_share is not None:
-                share = covered_share(anchors, crowds.boxes[crowds.of_image(i)], offset=self.coder.offset)
-                label = torch.where(share > self.crowd_share, IGNORED, label)
-            labels.append(label)
-            owners.append(matches.index + learning.of_image(i).start)
-        return torch.stack(labels), torch.stack(owners), learning
 
     def _shares(self, counts: Tensor, num_images: int, moving_average: Tensor) -> Tensor:
         """(B,) positives of each image -> (B,): what the losses of each image are multiplied by."""
@@ -129,20 +110,12 @@ class DenseLoss:
         moving_average.mul_(AVERAGE_MOMENTUM).add_(now * (1 - AVERAGE_MOMENTUM))
         return (1 / moving_average.clone()).expand(num_images)
 
-    def _class_loss(
-        self,
-        dense: DensePredictions,
-        positive: Tensor,
-        takes_part: Tensor,
-        owner: Tensor,
-        learning: Objects,
-        share: Tensor,
-    ) -> Tensor:
+    def _class_loss(self, dense: DensePredictions, assigned: Assigned, share: Tensor) -> Tensor:
         logits = dense.all_logits.float()
         targets = torch.zeros_like(logits)
-        image, anchor = positive.nonzero(as_tuple=True)
-        targets[image, anchor, learning.labels[owner[image, anchor]]] = 1
-        loss = self.class_loss.dense(logits, targets).sum(dim=2) * takes_part
+        image, anchor = (assigned.label == POSITIVE).nonzero(as_tuple=True)
+        targets[image, anchor, assigned.objects.labels[assigned.owner[image, anchor]]] = 1
+        loss = self.class_loss.dense(logits, targets).sum(dim=2) * (assigned.label != IGNORED)
         return self.class_loss.weight * (loss.sum(dim=1) * share).sum()
 
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boxwright.models.anchors import Anchors
+from boxwright.models.assignment import AnchorAssigner, Assigned
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames
 from boxwright.models.layers import ConvNorm
 from boxwright.models.losses import BoxLoss, at_least_one
-from boxwright.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, covered_share
+from boxwright.models.matching import NEGATIVE, POSITIVE
 from boxwright.models.objects import Objects
 from boxwright.models.proposals import ProposalSelector
 from boxwright.models.sampling import RPN_STREAM, Draw, Sampler
@@ -82,61 +83,29 @@ class RPNLoss:
     """Anchors get their objects, some are drawn, and the losses averaged; habits as in `Conventions`."""
 
     coder: BoxCoder
-    matcher: Matcher
+    assigner: AnchorAssigner
     sampler: Sampler
     box_loss: BoxLoss
     class_weight: float
     class_average: ClassAverage
     box_average: BoxAverage
-    inside_border: float | None
-    only_inside_padding: bool
-    crowd_share: float | None
 
     def __call__(
         self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw, anchors: Anchors
     ) -> dict[str, Tensor]:
         logits = dense.all_logits.float()
-        learning = objects.without_crowds()
-        positive, negative, owner = self._candidates(dense, learning, objects.crowds(), frames, anchors)
+        assigned = self.assigner(dense, objects, frames, anchors)
+        positive, negative = assigned.label == POSITIVE, assigned.label == NEGATIVE
+        if self.sampler.detectron_anchors:
+            negative = assigned.is_below
         with torch.no_grad():
             keys = _losses(logits, positive).neg() if self.sampler.kind == "ohem" else None
             if keys is None:
                 keys = draw.keys((logits.shape[0], logits.shape[1]), logits.device, stream=RPN_STREAM)
             positive, negative = self.sampler(positive, negative, keys)
         class_loss = self._class_loss(logits, positive, negative, dense)
-        box_loss = self._box_loss(dense, learning, positive, negative, owner)
+        box_loss = self._box_loss(dense, assigned, positive, negative)
         return {"loss_rpn_class": class_loss, "loss_rpn_box": box_loss}
-
-    @torch.no_grad()
-    def _candidates(
-        self, dense: DensePredictions, learning: Objects, crowds: Objects, frames: Frames, anchors: Anchors
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """-> (B, N) bool that may be drawn as positive, as negative, and (B, N) int64 object of each anchor."""
-        boxes = dense.all_anchors
-        takes_part = self._takes_part(boxes, dense, frames, anchors)
-        positives, negatives, owners = [], [], []
-        for i in range(len(frames)):
-            matches = self.matcher(learning.boxes[learning.of_image(i)], boxes)
-            label = torch.where(takes_part[i], matches.label, IGNORED)
-            if self.crowd_share is not None:
-                share = covered_share(boxes, crowds.boxes[crowds.of_image(i)], offset=self.coder.offset)
-                label = torch.where(share > self.crowd_share, IGNORED, label)
-            positives.append(label == POSITIVE)
-            below = self.matcher.is_below(matches) & takes_part[i]
-            negatives.append(below if self.sampler.detectron_anchors else label == NEGATIVE)
-            owners.append(matches.index + learning.of_image(i).start)
-        return torch.stack(positives), torch.stack(negatives), torch.stack(owners)
-
-    def _takes_part(self, boxes: Tensor, dense: DensePredictions, frames: Frames, anchors: Anchors) -> Tensor:
-        """(B, N) bool."""
-        takes_part = torch.ones(len(frames), len(boxes), dtype=torch.bool, device=boxes.device)
-        if self.only_inside_padding:
-            takes_part &= anchors.inside_padding(dense.map_sizes, frames.padded)
-        if self.inside_border is not None:
-            limits = frames.network[:, None, [1, 0]] + self.inside_border
-            takes_part &= (boxes[:, :2] >= -self.inside_border).all(dim=1)
-            takes_part &= (boxes[:, 2:] < limits).all(dim=2)
-        return takes_part
 
     def _class_loss(self, logits: Tensor, positive: Tensor, negative: Tensor, dense: DensePredictions) -> Tensor:
         image, anchor = (positive | negative).nonzero(as_tuple=True)
@@ -147,11 +116,9 @@ class RPNLoss:
         counts = at_least_one(torch.bincount(level, minlength=len(dense.anchors)))
         return (loss / counts[level]).sum()
 
-    def _box_loss(
-        self, dense: DensePredictions, learning: Objects, positive: Tensor, negative: Tensor, owner: Tensor
-    ) -> Tensor:
+    def _box_loss(self, dense: DensePredictions, assigned: Assigned, positive: Tensor, negative: Tensor) -> Tensor:
         image, anchor = positive.nonzero(as_tuple=True)
-        targets = learning.boxes[owner[image, anchor]]
+        targets = assigned.objects.boxes[assigned.owner[image, anchor]]
         loss = self.box_loss(dense.all_deltas[image, anchor], dense.all_anchors[anchor], targets, self.coder)
         if self.box_average != "per_image":
             return loss.sum() / self._count(positive, negative, self.box_average)

@@ -13,7 +13,7 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
 
 
 class FixedUpsample(nn.Module):
-    """Enlarges by a transposed convolution with a bilinear kernel: outside the map it sees zeros.
+    """Enlarges by a transposed convolution with a bilinear kernel per channel: outside the map it sees zeros.
 
     Keys: weight (C, C, 2 * factor, 2 * factor), bias (C,); constants, saved since the source saves them.
     """
@@ -31,8 +31,9 @@ class FixedUpsample(nn.Module):
         self.register_buffer("bias", torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), or (N, 1, H, W) for one channel of the C -> (N, same, H * factor, W * factor)."""
-        kernel = self.weight.diagonal(dim1=0, dim2=1).permute(2, 0, 1)[: x.shape[1], None].to(x.dtype)
-        bias = self.bias[: x.shape[1]].to(x.dtype)
-        padding = self.factor // 2
-        return F.conv_transpose2d(x, kernel, bias, stride=self.factor, padding=padding, groups=x.shape[1])
+        """(N, C, H, W), or (N, 1, H, W) for one channel of the C -> (N, same, H * factor, W * factor).
+
+        All channels go through the kernel as it was loaded; one alone through that of the first channel.
+        """
+        kernel, bias = self.weight[: x.shape[1], : x.shape[1]].to(x.dtype), self.bias[: x.shape[1]].to(x.dtype)
+        return F.conv_transpose2d(x, kernel, bias, stride=self.factor, padding=self.factor // 2)

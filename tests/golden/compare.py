@@ -67,14 +67,19 @@ class Comparison:
         recording, detector = self.recording, self.detector
         first = detector.trace(IMAGES[0], proposals=self._proposals(0))
         yield self._sampled("input", "input", first["image"])
-        yield self._levels("features", self.original.features, list(first["features"].values()))
-        for stage, pattern in (("rpn logits", self.original.rpn_logits), ("rpn deltas", self.original.rpn_deltas)):
+        features = self.original.features
+        if not self._names(features):
+            features = self.original.features_without_neck
+        yield self._levels("features", features, list(first["features"].values()))
+        kind = "box" if isinstance(detector.model, RetinaNet) else "rpn"
+        for part, pattern in (("logits", self.original.rpn_logits), ("deltas", self.original.rpn_deltas)):
+            stage = {"box logits": "box scores"}.get(f"{kind} {part}", f"{kind} {part}")
             if values := first.get(stage):
                 yield self._dense(stage, pattern, list(values.values()))
         if "img0/proposals/boxes" in recording.arrays or "img0/proposals/rois" in recording.arrays:
             if self._proposals(0) is None:
                 yield self._proposals_as_sets(first["proposals"][0]["boxes"])
-            if detector.model.__class__ is not RetinaNet and detector.config.model.box_head is not None:
+            if detector.config.model.kind == "rcnn" and detector.config.model.box_head is not None:
                 yield from self._heads(first)
         found = [first["detections"]]
         found += [detector(str(image), proposals=self._given(i)) for i, image in enumerate(IMAGES[1:images], 1)]
@@ -258,7 +263,7 @@ class Comparison:
 
     def _detector_for_training(self) -> Detector:
         changes = ["model.input.resize.short_test=480", "model.input.resize.long_test=800"]
-        if "128" in str(self.recording.meta["train"]["overrides"]):
+        if "128" in str(self.recording.meta["train"].get("overrides", "")):
             changes.append("model.box_head.sampling.size=128")
         return self._loaded(override(self.config, changes))
 

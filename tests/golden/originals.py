@@ -25,6 +25,7 @@ class Original:
     background_first: bool = False
     label_offset: int = 0
     gives_probabilities: bool = False
+    features_without_neck: str = ""
 
 
 ORIGINALS = {
@@ -65,7 +66,8 @@ ORIGINALS = {
         label_offset=1,
     ),
     "mmdet": Original(
-        features=r"neck/\d|backbone/0",
+        features=r"neck/\d",
+        features_without_neck=r"backbone/0",
         rpn_logits=r"(?:rpn_head|bbox_head)/0/\d",
         rpn_deltas=r"(?:rpn_head|bbox_head)/1/\d",
         pooled=r"roi_head\.bbox_roi_extractor(?:\.0)?",

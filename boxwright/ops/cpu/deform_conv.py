@@ -55,14 +55,16 @@ def deform_conv2d(
     maps = _channels_last_array(input)
     shape = _shape(input, offset, weight, mask, stride, padding, dilation)
     flat_weight = _flat_weight(weight, shape).transpose(1, 2)
-    out = flat_weight.new_empty(len(input), shape.num_positions, weight.shape[0])
+    # Laid out channels-last and returned as it is: autograd lets nobody write into a view of what an op has made.
+    sizes = (len(input), weight.shape[0], *shape.out_size)
+    out = torch.empty(sizes, dtype=flat_weight.dtype, memory_format=torch.channels_last)
+    rows = out.permute(0, 2, 3, 1).flatten(1, 2)
     for b in range(len(input)):
         for part in shape.slices():
             columns = _gather(maps[b], shape, b, part)
-            out[b, part] = torch.bmm(columns, flat_weight).transpose(0, 1).flatten(1)
+            rows[b, part] = torch.bmm(columns, flat_weight).transpose(0, 1).flatten(1)
     if bias is not None:
-        out += bias
-    out = out.transpose(1, 2).unflatten(2, shape.out_size)
+        rows += bias
     result: Tensor = out.to(input.dtype).contiguous(memory_format=memory_format(is_channels_last([input])))
     return result
 
