@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from .background import without_unread
 from .rename import Names, Pair, State
 
 
@@ -16,7 +17,7 @@ def from_detectron2(state: Mapping[str, Tensor]) -> State:
 
 
 def to_detectron2(state: Mapping[str, Tensor]) -> State:
-    return detectron2_names(pyramid=any(key.startswith("neck.") for key in state)).from_ours(state)
+    return detectron2_names(pyramid=any(key.startswith("neck.") for key in state)).from_ours(without_unread(state))
 
 
 def is_detectron2(keys: Iterable[str]) -> bool:
@@ -72,6 +73,7 @@ _OTHERS: tuple[Pair, ...] = (
     ("head.bbox_subnet.{2i}.{*p}", "head.box_convs.{i}.{*p}"),
     ("head.cls_score.{*p}", "head.score.{*p}"),
     ("head.bbox_pred.{*p}", "head.delta.{*p}"),
+    ("backbone.stem.fc.{*p}", None),  # of a classifier, named so by the script that converts torchvision's
     ("pixel_mean", None),
     ("pixel_std", None),
     ("proposal_generator.anchor_generator.cell_anchors.{i}", None),

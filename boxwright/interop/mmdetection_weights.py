@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from .background import without_unread
 from .rename import Names, Pair, State, count
 
 
@@ -20,7 +21,7 @@ def to_mmdetection(state: Mapping[str, Tensor]) -> State:
     levels = count(state, "neck.lateral.c{i}.{*p}")
     group_norm = "backbone.stem.norm.running_mean" not in state
     names = mmdetection_names(levels=levels, retinanet="head.score.weight" in state, norm="gn" if group_norm else "bn")
-    return names.from_ours(state)
+    return names.from_ours(without_unread(state))
 
 
 def is_mmdetection(keys: Iterable[str]) -> bool:
@@ -84,6 +85,14 @@ def _box(theirs: str, ours: str) -> tuple[Pair, ...]:
     )
 
 
+def _mask(theirs: str, ours: str) -> tuple[Pair, ...]:
+    return (
+        *_conv_module(f"{theirs}.convs.{{i}}", f"{ours}.convs.{{i}}"),
+        (f"{theirs}.upsample.{{*p}}", f"{ours}.deconv.{{*p}}"),
+        (f"{theirs}.conv_logits.{{*p}}", f"{ours}.logits.{{*p}}"),
+    )
+
+
 _TWO_STAGE: tuple[Pair, ...] = (
     ("rpn_head.rpn_conv.{*p}", "rpn.convs.0.{*p}"),
     ("rpn_head.rpn_conv.{i}.conv.{*p}", "rpn.convs.{i}.{*p}"),
@@ -91,9 +100,8 @@ _TWO_STAGE: tuple[Pair, ...] = (
     ("rpn_head.rpn_reg.{*p}", "rpn.delta.{*p}"),
     *_box("roi_head.bbox_head", "box_head"),
     *_box("roi_head.bbox_head.{s}", "box_stages.{s}"),
-    *_conv_module("roi_head.mask_head.convs.{i}", "mask_head.convs.{i}"),
-    ("roi_head.mask_head.upsample.{*p}", "mask_head.deconv.{*p}"),
-    ("roi_head.mask_head.conv_logits.{*p}", "mask_head.logits.{*p}"),
+    *_mask("roi_head.mask_head", "mask_head"),
+    *_mask("roi_head.mask_head.{s}", "mask_stages.{s}"),
 )
 _RETINANET: tuple[Pair, ...] = (
     *_conv_module("bbox_head.cls_convs.{i}", "head.class_convs.{i}"),

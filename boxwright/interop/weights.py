@@ -1,7 +1,7 @@
 """Any checkpoint into a model: the container is read as data, the dialect guessed from the names, the rest reported."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,21 @@ from torch import Tensor, nn
 
 from boxwright.errors import WeightsError
 
+from .background import UNREAD
 from .detectron2_weights import from_detectron2, is_detectron2
 from .detectron_pytorch_weights import from_detectron_pytorch, is_detectron_pytorch
 from .detectron_weights import from_detectron, is_detectron
 from .efficientnet_weights import from_efficientnet, is_efficientnet
+from .imagenet_weights import from_imagenet
 from .mmdetection_weights import from_mmdetection, is_mmdetection
 from .read import read_file
-from .rename import Names, State
-from .torchvision_backbones import resnet_pairs
+from .rename import State
 from .torchvision_weights import from_torchvision, is_torchvision
 
 _STATE_KEYS = ("model", "state_dict", "blobs", "model_state_dict", "model_state", "weights")
 _OURS = ("backbone.stem.weight", "backbone.c2.0.conv1.weight", "neck.lateral.c5.weight", "rpn.score.weight")
+_FIRST_CONVOLUTIONS = ("backbone.stem.weight", "backbone.c1.conv1.weight")
+_CONSTANTS = (".upsample.weight", ".upsample.bias")  # fixed kernels, which few sources save
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,10 @@ def to_our_names(state: Mapping[str, Tensor], *, where: str) -> tuple[str, State
             return "Detectron2", from_detectron2(state)
         if is_efficientnet(state):
             return "EfficientNet", from_efficientnet(state)
-        if "layer1.0.conv1.weight" in state:
-            pairs = (*resnet_pairs("", "backbone"), ("fc.{*p}", None))
-            return "torchvision ResNet", Names("torchvision ResNet", pairs).to_ours(state)
         if "stem.conv1.weight" in state:
             return "Detectron2 ResNet", from_detectron2({f"backbone.{key}": value for key, value in state.items()})
+        if (backbone := from_imagenet(state)) is not None:
+            return "ImageNet", backbone
     except WeightsError as error:
         raise WeightsError(f"{where}: {error}") from error
     some = ", ".join(list(state)[:3])
@@ -100,14 +102,15 @@ def to_our_names(state: Mapping[str, Tensor], *, where: str) -> tuple[str, State
 
 def load_state(model: nn.Module, weights: Weights, *, prefix: str = "") -> WeightsReport:
     """Copies what fits into the model, or only into its part under `prefix`, and reports the rest."""
-    state = {name: value for name, value in weights.state.items() if name.startswith(prefix)}
     own = {name: value for name, value in model.state_dict(keep_vars=True).items() if name.startswith(prefix)}
+    state = {n: v for n, v in _last_stage_in_heads(weights.state, own).items() if n.startswith(prefix)}
     state |= _norms_of_scale_and_bias(model, state)
     report = WeightsReport(weights.source)
     with torch.no_grad():
         for name, value in state.items():
             if name not in own:
-                if not name.endswith("num_batches_tracked"):  # a counter that frozen norms have no use for
+                # a counter that frozen norms have no use for, and rows that no model has
+                if not name.endswith("num_batches_tracked") and not name.startswith(UNREAD):
                     report.unexpected.append(name)
             elif value.shape != own[name].shape:
                 report.mismatched.append((name, tuple(value.shape), tuple(own[name].shape)))
@@ -115,8 +118,29 @@ def load_state(model: nn.Module, weights: Weights, *, prefix: str = "") -> Weigh
                 own[name].copy_(value)
                 report.loaded.append(name)
     absent = own.keys() - state.keys()
-    report.missing.extend(name for name in own if name in absent and not name.endswith("num_batches_tracked"))
+    unimportant = ("num_batches_tracked", *_CONSTANTS)
+    report.missing.extend(name for name in own if name in absent and not name.endswith(unimportant))
     return report
+
+
+def with_channels_swapped(weights: Weights) -> Weights:
+    """The first convolution's input channels in reverse: of a network for BGR pictures for one of RGB, and back."""
+    swapped = {name: weights.state[name].flip(1) for name in _FIRST_CONVOLUTIONS if name in weights.state}
+    if not swapped:
+        raise WeightsError("the checkpoint holds no first convolution whose channels could be swapped")
+    return replace(weights, state=weights.state | swapped)
+
+
+def _last_stage_in_heads(state: State, own: Mapping[str, Tensor]) -> State:
+    """The backbone's c5 for each head that has it as its own, where the model's backbone ends at c4."""
+    moved = dict(state)
+    for name in state:
+        if name.startswith("backbone.c5.") and name not in own:
+            places = [f"{head}.{name.removeprefix('backbone.')}" for head in ("box_head", "mask_head")]
+            found = [place for place in places if place in own and place not in state]
+            if found:
+                moved |= dict.fromkeys(found, moved.pop(name))
+    return moved
 
 
 def _norms_of_scale_and_bias(model: nn.Module, state: State) -> State:
