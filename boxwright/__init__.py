@@ -15,6 +15,7 @@ _HOME = {  # public name -> the module that defines it
     "BoxwrightError": "boxwright.errors",
     "Config": "boxwright.config",
     "Detector": "boxwright.engine.inference",
+    "evaluate": "boxwright.engine.evaluation",
     "load": "boxwright.engine.loading",
     "load_config": "boxwright.engine.loading",
     "load_weights": "boxwright.engine.loading",
@@ -25,6 +26,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from boxwright.config import Config as Config
+    from boxwright.engine.evaluation import evaluate as evaluate
     from boxwright.engine.inference import Detector as Detector
     from boxwright.engine.loading import load as load
     from boxwright.engine.loading import load_config as load_config

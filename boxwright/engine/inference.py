@@ -94,9 +94,12 @@ class Detector:
                 results[i] = replace(found, image=pictures[i], path=path)
         return [results[i] for i in range(len(images))]
 
-    @torch.no_grad()
     def _run(self, prepared: Sequence[Prepared], proposals: Sequence[Tensor] | None) -> list[Detections]:
-        batch = self.batch(prepared)
+        return self.detect(self.batch(prepared), proposals=proposals)
+
+    @torch.no_grad()
+    def detect(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> list[Detections]:
+        """What is found in each image of a prepared batch, in the frame of the original image."""
         self.model.eval()
         with self._autocast():
             raw = self.model(batch, **self._given(batch, proposals))

@@ -4,9 +4,10 @@
 """
 
 from .coco import Evaluator, evaluate_coco
-from .detections import DetectionTable, read_detections, write_results
+from .detections import DetectionTable, read_detections
 from .ground_truth import GroundTruth, read_ground_truth
 from .result import Figures, Scores, Timing
+from .results_file import results_file, write_results
 
 __all__ = [
     "DetectionTable",
@@ -18,5 +19,6 @@ __all__ = [
     "evaluate_coco",
     "read_detections",
     "read_ground_truth",
+    "results_file",
     "write_results",
 ]

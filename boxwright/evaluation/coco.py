@@ -195,12 +195,35 @@ class Evaluator:
         }
         return scores_of(figures, timing=timing, notes=self.ground_truth.notes)
 
+    @property
+    def num_images(self) -> int:
+        """How many were added."""
+        return len(self._seen)
+
     def table(self) -> DetectionTable:
         """All detections added; needs `keep=True`."""
         self._flush()
         if self._kept is None:
             raise DatasetError("the detections were not kept; make the Evaluator with keep=True")
         return join_tables(self._kept)
+
+    def state(self) -> dict[str, Any]:
+        """What this evaluator has seen, for another process to `absorb`."""
+        self._flush()
+        tallies = {kind: tally.columns() for kind, tally in self.tallies.items()}
+        return {"seen": sorted(self._seen), "tallies": tallies, "kept": self._kept}
+
+    def absorb(self, state: dict[str, Any]) -> None:
+        """Adds what an evaluator of other images of the same ground truth and kinds has seen."""
+        self._flush()
+        if twice := self._seen.intersection(state["seen"]):
+            image_id = self.ground_truth.image_ids[min(twice)]
+            raise DatasetError(f"image {image_id!r} was added by two processes; give each image to one of them")
+        self._seen.update(state["seen"])
+        for kind, tally in self.tallies.items():
+            tally.absorb(state["tallies"][kind])
+        if self._kept is not None:
+            self._kept += state["kept"]
 
     def _flush(self) -> None:
         if not self._buffer:

@@ -1,6 +1,5 @@
 """Detections as columns: from COCO results files, from arrays image by image, and back to files."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DatasetError
-from ..files import atomic_write
 from .ground_truth import GroundTruth, Identity
 from .json_file import collector_paused, read_json
 from .runs import Runs, join_runs, pack_rles, rles_of
@@ -244,23 +242,6 @@ def _boxes_and_area(
     assert keypoints is not None
     low, high = keypoints.min(axis=1), keypoints.max(axis=1)
     return np.concatenate([low, high - low], axis=1), None
-
-
-def write_results(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
-    """COCO results records -> file, one record a line, without holding them all."""
-    with atomic_write(path, "w") as file:
-        separator = "[\n"
-        for record in records:
-            file.write(separator + json.dumps(record, default=_plain))
-            separator = ",\n"
-        file.write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def _plain(value: Any) -> Any:
-    """NumPy scalars and the bytes of a compressed mask, as JSON."""
-    if isinstance(value, bytes):
-        return value.decode("ascii")
-    return value.item() if isinstance(value, np.generic) else value.tolist()
 
 
 def image_position(ground_truth: GroundTruth, image_id: Identity) -> int:

@@ -49,6 +49,9 @@ class Outcomes:
         return (self.false_positive[:, area] >> threshold & 1).astype(bool)
 
 
+_COLUMNS = ("image", "category", "scores", "rank", "true_positive", "false_positive", "matched")
+
+
 class Tally:
     """Takes detections image by image, in any order; memory grows by some 60 bytes a detection, whatever it carries."""
 
@@ -103,6 +106,16 @@ class Tally:
         if self._outcomes is None:
             self._outcomes = self._ordered()
         return self._outcomes
+
+    def columns(self) -> tuple[NDArray[np.generic], ...]:
+        """What was matched so far, for the tally of another process to `absorb`."""
+        outcomes = self.outcomes()
+        return tuple(getattr(outcomes, name) for name in _COLUMNS)
+
+    def absorb(self, columns: tuple[NDArray[np.generic], ...]) -> None:
+        """Adds what a tally of other images of the same ground truth has matched."""
+        self._outcomes = None
+        self._parts.append(columns)
 
     def _ordered(self) -> Outcomes:
         num_ranges = self.ignored.shape[1]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .detections import DetectionTable
 from .ground_truth import GroundTruth
 from .matching import Curves, Tally
 from .protocol import Figure, Protocol
@@ -101,6 +102,7 @@ class Scores:
     keypoint: Figures | None = None
     timing: Timing | None = None
     notes: tuple[str, ...] = ()
+    detections: DetectionTable | None = field(default=None, repr=False)  # where they were kept
 
     def __iter__(self) -> Iterator[Figures]:
         return (figures for figures in (self.box, self.mask, self.keypoint) if figures is not None)
