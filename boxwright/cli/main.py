@@ -22,6 +22,7 @@ VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",
     "predict": "Find objects in pictures: drawn, and as COCO JSON.",
     "data": "Make, check, convert, count and view data sets.",
+    "convert": "Turn configs and checkpoints of other programs into ours, and weights back.",
     "zoo": "List and fetch published models.",
     "config": "Show, compare and describe settings.",
     "doctor": "Say what runs here, how fast, and what is missing.",

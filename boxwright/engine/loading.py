@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from boxwright.errors import ConfigError, WeightsError
 from boxwright.interop.download import fetch_model
 from boxwright.interop.safetensors_file import write_safetensors
 from boxwright.interop.sniff_config import read_config, read_config_text
-from boxwright.interop.weights import Weights, WeightsReport, load_state, read_weights
+from boxwright.interop.weights import Weights, WeightsReport, load_state, read_weights, with_channels_swapped
 from boxwright.interop.zoo.configs import is_published
 from boxwright.interop.zoo.models import ZooModel, find_model
 
@@ -41,20 +42,37 @@ def load(
     """
     found: Weights | None = None
     if weights is None and _is_checkpoint(source):
-        found = read_weights(str(source))
-        config = _config_of(found, str(source))
+        found, settings = read_weights(str(source)), None
     elif (model := _published(source)) is not None:
         found = read_weights(weights or fetch_model(model, progress=progress))
-        config = _config_of(found, str(weights or model.name)) if found.config_text else load_config(model.name)
+        settings = None if found.config_text else load_config(model.name)
     else:
-        config = source if isinstance(source, Config) else load_config(source)
         found = None if weights is None else read_weights(weights)
-    if found is not None and found.class_names and len(found.class_names) == config.model.num_classes:
-        config = _with_names(config, found.class_names)
-    detector = Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
-    if found is not None:
-        report = load_state(detector.model, found)
-        _check_complete(report, str(weights or source))
+        settings = source if isinstance(source, Config) else load_config(source)
+    options: _Options = {"device": device, "precision": precision, "overrides": overrides}
+    if found is None:
+        assert settings is not None
+        return _empty(settings, **options)
+    return detector_of(found, config=settings, where=str(weights or source), **options)
+
+
+def detector_of(
+    weights: Weights,
+    *,
+    config: Config | str | Path | None,
+    where: str,
+    device: str | torch.device = "cpu",
+    precision: Precision = "fp32",
+    overrides: Sequence[str] = (),
+) -> Detector:
+    """A detector with exactly these weights; without `config` the settings inside their file, `where`, are taken."""
+    if config is None:
+        config = _config_of(weights, where)
+    settings = config if isinstance(config, Config) else load_config(config)
+    if len(weights.class_names) == settings.model.num_classes:
+        settings = override(settings, [f"model.class_names={list(weights.class_names)!r}"])
+    detector = _empty(settings, device=device, precision=precision, overrides=overrides)
+    _check_complete(load_state(detector.model, weights), where)
     return detector
 
 
@@ -63,12 +81,16 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     return read_config(source, overrides)
 
 
-def load_weights(detector: Detector, path: str | Path, *, prefix: str = "") -> WeightsReport:
+def load_weights(
+    detector: Detector, path: str | Path, *, prefix: str = "", swap_channels: bool = False
+) -> WeightsReport:
     """Copies the weights that fit, or only those of the part under `prefix`, and reports the rest.
 
     Weights of another number of classes do not fit: they stay as initialised and are listed as of another shape.
+    `swap_channels` turns the first convolution from BGR pictures to RGB ones, or back.
     """
-    return load_state(detector.model, read_weights(path), prefix=prefix)
+    weights = read_weights(path)
+    return load_state(detector.model, with_channels_swapped(weights) if swap_channels else weights, prefix=prefix)
 
 
 def save(detector: Detector, path: str | Path, *, prefix: str = "") -> None:
@@ -92,6 +114,17 @@ def pick_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
+class _Options(TypedDict):
+    device: str | torch.device
+    precision: Precision
+    overrides: Sequence[str]
+
+
+def _empty(config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]) -> Detector:
+    """With random weights."""
+    return Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
+
+
 def _is_checkpoint(source: str | Path | Config) -> bool:
     return not isinstance(source, Config) and Path(source).is_file() and Path(source).suffix not in _CONFIG_ENDINGS
 
@@ -108,10 +141,6 @@ def _published(source: str | Path | Config) -> ZooModel | None:
     """The published model that `source` names; a name with a known source's prefix must be one."""
     is_name = not isinstance(source, Config) and is_published(str(source)) and not Path(source).exists()
     return find_model(str(source)) if is_name else None
-
-
-def _with_names(config: Config, names: tuple[str, ...]) -> Config:
-    return override(config, [f"model.class_names={list(names)!r}"])
 
 
 def _check_complete(report: WeightsReport, where: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from boxwright.config.load import validate
 from boxwright.config.schema import Config
+from boxwright.errors import ConfigError
 
 from .detectron2_config import translate_detectron2
 from .detectron2_keys import KEYS
@@ -47,6 +48,8 @@ class _LazyReader:
     def read(self) -> tuple[Config, ConfigReport]:
         reading = Reading(table=MODELS | RUN, tag=TARGET, mistakes=self.mistakes, report=self.report, unknown=_UNKNOWN)
         kinds = ("GeneralizedRCNN", "ProposalNetwork", "RetinaNet")
+        if self.tree.get("model") is None:
+            raise ConfigError(f"{self.source}: has no model: this is a part that other configs import, not a whole one")
         with reading.guarded():
             model = open_node(self.tree.get("model"), path="model", kinds=kinds, reading=reading)
             if model:

@@ -1,0 +1,91 @@
+"""Checkpoints of any source into ours, and back into files that Detectron2 and torchvision open."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from boxwright.config import Config, dump
+from boxwright.errors import WeightsError
+from boxwright.interop.background import UNREAD
+from boxwright.interop.detectron2_weights import to_detectron2
+from boxwright.interop.safetensors_file import write_safetensors
+from boxwright.interop.torchvision_weights import to_torchvision
+from boxwright.interop.weights import Weights, read_weights, with_channels_swapped
+from boxwright.interop.write import write_pickle, write_torch
+
+from .loading import detector_of
+
+Target = Literal["boxwright", "detectron2", "torchvision"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written. `source` is the program the weights came from, `notes` what a reader should know."""
+
+    source: str
+    target: Target
+    num_weights: int
+    notes: tuple[str, ...] = ()
+
+
+def convert_weights(
+    source: str | Path,
+    target: str | Path,
+    *,
+    to: Target = "boxwright",
+    config: str | Path | Config | None = None,
+    swap_channels: bool = False,
+) -> Conversion:
+    """Reads a checkpoint of any source and writes it for `to`.
+
+    Our own file is complete: `config`, or the settings inside the checkpoint, and the class names go into it, and the
+    weights must fit them. The other two hold weights alone. `swap_channels` turns the first convolution from BGR to
+    RGB, or back.
+    """
+    weights = read_weights(source)
+    if swap_channels:
+        weights = with_channels_swapped(weights)
+    match to:
+        case "boxwright":
+            return _write_ours(weights, target, config=config, where=str(source))
+        case "detectron2":
+            state: dict[str, Any] = dict(to_detectron2(weights.state))
+            _write_detectron2(state, Path(target))
+        case "torchvision":
+            state = dict(to_torchvision(weights.state))
+            write_torch(target, state)
+    return Conversion(weights.source, to, len(state), _notes(weights, to))
+
+
+def _write_ours(weights: Weights, target: str | Path, *, config: str | Path | Config | None, where: str) -> Conversion:
+    detector = detector_of(weights, config=config, where=where)
+    unread = {name: value for name, value in weights.state.items() if name.startswith(UNREAD)}
+    state = detector.model.state_dict() | unread
+    write_safetensors(target, state, config=dump(detector.config), class_names=list(detector.class_names))
+    return Conversion(weights.source, "boxwright", len(state))
+
+
+def _write_detectron2(state: dict[str, Any], target: Path) -> None:
+    """A name that ends in .pth becomes a file of torch, any other one a pickle of arrays."""
+    if target.suffix in (".pth", ".pt"):
+        write_torch(target, {"model": state})
+    else:
+        write_pickle(target, {"model": state, "__author__": "Boxwright"})
+
+
+def _notes(weights: Weights, to: Target) -> tuple[str, ...]:
+    original = {"detectron2": "Detectron2", "torchvision": "torchvision"}.get(to, "")
+    is_same = weights.source == original or weights.source == "Boxwright"
+    if is_same:
+        return ()
+    return (
+        f"these are weights of {weights.source}: {original} will run them by its own conventions (pixels, boxes, "
+        "anchors), and its numbers will differ",
+    )
+
+
+def check_target(to: str) -> Target:
+    match to:
+        case "boxwright" | "detectron2" | "torchvision":
+            return to
+    raise WeightsError(f"weights can be written for boxwright, detectron2 and torchvision, not for {to!r}")
