@@ -21,6 +21,7 @@ from .console import print_error
 VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",
     "predict": "Find objects in pictures: drawn, and as COCO JSON.",
+    "evaluate": "Measure a model, or saved detections, and say what the figures mean.",
     "data": "Make, check, convert, count and view data sets.",
     "convert": "Turn configs and checkpoints of other programs into ours, and weights back.",
     "zoo": "List and fetch published models.",

@@ -23,7 +23,7 @@ from boxwright.data.sampler import Draw, EvaluationSampler
 from boxwright.data.skipping import Skip
 from boxwright.errors import ConfigError, DatasetError
 from boxwright.evaluation.coco import Evaluator
-from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
 from boxwright.evaluation.result import Scores, Timing
 from boxwright.evaluation.results_file import ResultsWriter, join_results, results_file
 from boxwright.evaluation.similarity import COCO_SIGMAS
@@ -65,7 +65,7 @@ def evaluate(
     into training mode if it was in it. Images that cannot be read count as images in which nothing was found, and
     `scores.notes` says how many there were.
     """
-    annotations = _read(detector, data, split, root)
+    annotations = read_for(detector, data, split=split, root=root)
     truth = ground_truth_of(annotations) if ground_truth is None else ground_truth
     wanted = kinds_of(detector, annotations) if kinds is None else tuple(kinds)
     sigmas, notes = _sigmas(wanted, truth, sigmas)
@@ -86,6 +86,15 @@ def evaluate(
     scores = evaluator.result(timing)
     notes = scores.notes + notes + _notes_on(skipped)
     return replace(scores, notes=notes, detections=evaluator.table() if keep else None)
+
+
+def read_annotated(
+    data: str | Path, *, split: str = "val", root: str | Path | None = None, keypoints: bool = False
+) -> GroundTruth:
+    """What results are compared with: a COCO file as it is, any other source as `read_dataset` reads it."""
+    if str(data).endswith(".json"):
+        return read_ground_truth(data)
+    return ground_truth_of(read_dataset(data, split=split, root=root, keypoints=keypoints))
 
 
 def kinds_of(detector: Detector, annotations: Annotations) -> tuple[str, ...]:
@@ -114,7 +123,10 @@ def input_rule(detector: Detector) -> InputRule:
     )
 
 
-def _read(detector: Detector, data: str | Path | Annotations, split: str, root: str | Path | None) -> Annotations:
+def read_for(
+    detector: Detector, data: str | Path | Annotations, *, split: str = "val", root: str | Path | None = None
+) -> Annotations:
+    """A data set with the model's classes in the model's order."""
     names, model = detector.class_names, detector.config.model
     if isinstance(model, RCNN) and model.box_head is None:
         raise ConfigError("the model finds proposals only; boxwright.evaluation.proposals measures their recall")

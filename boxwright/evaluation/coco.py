@@ -18,6 +18,7 @@ from .runs import pack_rles
 from .similarity import similarity_for
 
 _CHUNK = 20_000  # detections matched at once: large enough that calls cost nothing, small enough to stay in cache
+_CHUNK_BYTES = 2**24  # or so much text of masks, so that memory does not depend on how ragged they are
 
 
 def coco_tally(
@@ -136,7 +137,7 @@ class Evaluator:
             raise DatasetError(f"the kinds are {', '.join(kinds)}; expected some of {', '.join(KINDS)}")
         self._categories = _category_positions(ground_truth, category_ids)
         self._buffer: list[tuple[int, NDArray[Any], NDArray[Any], NDArray[Any], Any, Any]] = []
-        self._buffered = 0
+        self._buffered = self._buffered_bytes = 0
         self._seen: set[int] = set()
         self._kept: list[DetectionTable] | None = [] if keep else None
 
@@ -166,7 +167,9 @@ class Evaluator:
         self._seen.add(position)
         self._buffer.append((position, boxes_xywh, values, classes, rles, keypoints))
         self._buffered += len(values)
-        if self._buffered >= _CHUNK:
+        if "mask" in self.tallies and rles is not None:
+            self._buffered_bytes += sum(len(rle["counts"]) for rle in rles)
+        if self._buffered >= _CHUNK or self._buffered_bytes >= _CHUNK_BYTES:
             self._flush()
 
     def add_detections(self, image_id: Identity, detections: Detections, *, keypoint_offset: float = 0.0) -> None:
@@ -233,7 +236,8 @@ class Evaluator:
             add_to_tally(tally, table, coco_protocol(kind))
         if self._kept is not None:
             self._kept.append(table)
-        self._buffer, self._buffered = [], 0
+        self._buffer = []
+        self._buffered = self._buffered_bytes = 0
 
     def _buffered_table(self) -> DetectionTable:
         positions, boxes, scores, labels, rles, keypoints = zip(*self._buffer, strict=True)

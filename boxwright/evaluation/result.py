@@ -107,6 +107,11 @@ class Scores:
     def __iter__(self) -> Iterator[Figures]:
         return (figures for figures in (self.box, self.mask, self.keypoint) if figures is not None)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What was evaluated."""
+        return tuple(figures.kind for figures in self)
+
     def to_dict(self) -> dict[str, Any]:
         """{"box": {"ap": ..., "ap50": ..., "per_class": {...}}, "mask": ..., "keypoint": ...}, fractions of 1."""
         by_kind = {"box": self.box, "mask": self.mask, "keypoint": self.keypoint}
@@ -116,6 +121,12 @@ class Scores:
         if self.notes:
             result["notes"] = list(self.notes)
         return result
+
+    def to_csv(self) -> str:
+        """kind, category, figure, value: a line a number, the category empty for the mean over all."""
+        from .text import scores_to_csv
+
+        return scores_to_csv(self)
 
     def __str__(self) -> str:
         from .text import format_scores

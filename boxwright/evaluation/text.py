@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 
 from .result import Figures, Scores, Timing
@@ -27,8 +27,8 @@ def format_figures(figures: Figures) -> str:
     recall = [(f.label, figures.values[f.name]) for f in figures.protocol.figures if f.recall]
     blocks = [title, _figure_table(precision), _figure_table(recall)]
     if len(figures.names) > 1:
-        blocks.append(_category_table(figures))
-    return "\n".join(blocks) + "\n"
+        blocks.append(category_table(figures.per_class))
+    return "\n\n".join(blocks) + "\n"
 
 
 def percent(value: float) -> str:
@@ -39,8 +39,8 @@ def _figure_table(figures: Sequence[tuple[str, float]]) -> str:
     return format_table([label for label, _ in figures], [[percent(value) for _, value in figures]])
 
 
-def _category_table(figures: Figures) -> str:
-    rows = [(name, percent(ap)) for name, ap in figures.per_class.items()]
+def category_table(per_class: Mapping[str, float]) -> str:
+    rows = [(name, percent(ap)) for name, ap in per_class.items()]
     height = -(-len(rows) // _COLUMNS)
     columns = [rows[start : start + height] for start in range(0, len(rows), height)]
     lines = [list(chain.from_iterable(line)) for line in zip_longest(*columns, fillvalue=("", ""))]
@@ -76,11 +76,19 @@ def format_timing(timing: Timing) -> str:
 
 
 def scores_to_csv(scores: Scores) -> str:
-    """kind, category, figure, value: one line a number, the category empty for the mean over all."""
+    return figures_to_csv(
+        row
+        for figures in scores
+        for row in (
+            *((figures.kind, "", name, value) for name, value in figures.values.items()),
+            *((figures.kind, name, "ap", value) for name, value in figures.per_class.items()),
+        )
+    )
+
+
+def figures_to_csv(rows: Iterable[tuple[str, str, str, float]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("kind", "category", "figure", "value"))
-    for figures in scores:
-        writer.writerows((figures.kind, "", name, repr(value)) for name, value in figures.values.items())
-        writer.writerows((figures.kind, name, "ap", repr(value)) for name, value in figures.per_class.items())
+    writer.writerows((*names, repr(value)) for *names, value in rows)
     return text.getvalue()

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from .detections import DetectionTable, read_detections
 from .ground_truth import GroundTruth, read_ground_truth
+from .result import Timing
 from .similarity import Pairs, Similarity
+from .text import category_table, figures_to_csv, format_table, format_timing, percent
 
 Year = Literal[2007, 2012]
 _TOUCHING = 1e-12  # any overlap makes a pair
@@ -41,6 +43,8 @@ class VocScores:
     threshold: float
     classes: dict[str, VocClass]
     notes: tuple[str, ...] = ()
+    timing: Timing | None = None
+    kinds = ("box",)
 
     @property
     def ap(self) -> float:
@@ -53,7 +57,19 @@ class VocScores:
 
     def to_dict(self) -> dict[str, Any]:
         settings = {"year": self.year, "threshold": self.threshold}
-        return {"box": {"ap": self.ap, **settings, "per_class": self.per_class}, "notes": list(self.notes)}
+        result = {"box": {"ap": self.ap, **settings, "per_class": self.per_class}, "notes": list(self.notes)}
+        return result if self.timing is None else result | {"timing": self.timing.to_dict()}
+
+    def to_csv(self) -> str:
+        """kind, category, figure, value, as of COCO's figures."""
+        return figures_to_csv([("box", "", "ap", self.ap), *(("box", k, "ap", ap) for k, ap in self.per_class.items())])
+
+    def __str__(self) -> str:
+        title = f"bbox, VOC {self.year} at IoU {self.threshold:g}, in percent"
+        parts = [title, format_table(["AP"], [[percent(self.ap)]]), category_table(self.per_class), ""]
+        parts += [] if self.timing is None else [format_timing(self.timing)]
+        parts += ["copypaste: Task: bbox", "copypaste: AP", f"copypaste: {100 * self.ap:.4f}"]
+        return "\n".join([*parts, *(f"note: {note}" for note in self.notes)])
 
 
 def evaluate_voc(
