@@ -9,6 +9,7 @@ from torch import Tensor
 from boxwright.errors import ShapeError
 
 from .dispatch import forced_backend, run, use_backend
+from .layout import is_channels_last, memory_format
 
 
 def deform_conv2d(
@@ -97,7 +98,9 @@ def _(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    return input.new_empty(input.shape[0], weight.shape[0], *offset.shape[2:])
+    out_shape = (input.shape[0], weight.shape[0], *offset.shape[2:])
+    layout = memory_format(is_channels_last([input]))
+    return torch.empty(out_shape, dtype=input.dtype, device=input.device, memory_format=layout)
 
 
 @torch.library.custom_op("boxwright::deform_conv2d_backward", mutates_args=())

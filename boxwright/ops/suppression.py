@@ -36,8 +36,7 @@ def nms(
 ) -> Tensor:
     """As `nms_keep` -> (K,) int64 indices of the boxes that stay, by descending score."""
     keep = nms_keep(boxes, scores, groups, iou_threshold=iou_threshold, offset=offset, inclusive=inclusive)
-    kept = keep.nonzero()[:, 0]
-    return kept[torch.argsort(scores.detach()[kept], descending=True, stable=True)]
+    return _by_score(keep, scores.detach())[0]
 
 
 def soft_nms(
@@ -62,9 +61,7 @@ def soft_nms(
     new_scores, keep = torch.ops.boxwright.soft_nms(
         boxes, scores, groups, method, sigma, iou_threshold, min_score, offset
     )
-    kept = keep.nonzero()[:, 0]
-    kept = kept[torch.argsort(new_scores[kept], descending=True, stable=True)]
-    return kept, new_scores[kept]
+    return _by_score(keep, new_scores)
 
 
 def box_voting(
@@ -98,6 +95,15 @@ def box_voting(
     kept = _prepare(kept_boxes, kept_scores, kept_groups)
     every = _prepare(all_boxes, all_scores, all_groups)
     return torch.ops.boxwright.box_voting(*kept, *every, iou_threshold, scoring, beta, offset)  # type: ignore[no-any-return]
+
+
+def _by_score(keep: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) bool, (N,) scores -> (K,) indices of those kept by descending score, the earlier first where equal; (K,)."""
+    # index_select, not brackets: those wake all threads of torch even for little, and wait for them on a busy machine.
+    kept = keep.nonzero()[:, 0]
+    kept_scores = scores.index_select(0, kept)
+    order = torch.argsort(kept_scores, descending=True, stable=True)
+    return kept.index_select(0, order), kept_scores.index_select(0, order)
 
 
 def _prepare(boxes: Tensor, scores: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:

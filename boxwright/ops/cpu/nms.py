@@ -36,13 +36,30 @@ def nms_keep(
 
 def order_groups(scores: NDArray[Any], groups: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """-> (N,) order by group, then by descending score (NaN first), then by index; (G + 1,) where each group begins."""
-    is_nan = np.isnan(scores)
-    keys = (-scores, ~is_nan, groups) if is_nan.any() else (-scores, groups)
-    order = np.lexsort(keys)
+    order = _order_packed(scores, groups)
+    if order is None:
+        order = np.lexsort((-scores, ~np.isnan(scores), groups))
     grouped = groups[order]
     starts = np.flatnonzero(grouped[1:] != grouped[:-1]) + 1
     ends = [len(groups)] if len(groups) else []
     return order, np.concatenate(([0], starts, ends)).astype(np.int64)
+
+
+def _order_packed(scores: NDArray[Any], groups: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Group, score and index in one number, whose sorting NumPy has on vectors; None where 64 bits do not hold them."""
+    if not len(scores) or scores.dtype != np.float32:
+        return None
+    lowest, index_bits = int(groups.min()), len(scores).bit_length()
+    if (int(groups.max()) - lowest).bit_length() + 32 + index_bits > 64:
+        return None
+    bits = (scores + np.float32(0)).view(np.uint32)  # adding 0 makes -0.0 equal to 0.0
+    # The bits of a negative number fall as it rises, of a positive one they rise.
+    falling = np.where(bits >> 31 == 1, bits, ~(bits | np.uint32(1 << 31)))
+    falling[np.isnan(scores)] = 0
+    packed = ((groups - lowest).astype(np.uint64) << np.uint64(32)) | falling
+    packed = (packed << np.uint64(index_bits)) | np.arange(len(scores), dtype=np.uint64)
+    packed.sort()
+    return (packed & np.uint64((1 << index_bits) - 1)).astype(np.int64)
 
 
 def _groups_per_chunk(first: NDArray[np.int64]) -> int:

@@ -24,7 +24,7 @@ def soft_nms(
     """As `reference.soft_nms`."""
     new_scores, keep = scores.clone(), torch.ones(len(boxes), dtype=torch.bool)
     # Within a group by index, not by score: of equal scores the earlier index is then the first that is found.
-    order, first = order_groups(np.zeros(len(scores)), groups.numpy())
+    order, first = order_groups(np.zeros(len(scores), np.float32), groups.numpy())
     given = boxes.contiguous().numpy(), order, first
     settings = [boxes.numpy().dtype.type(v) for v in (sigma, iou_threshold, min_score, offset)]
     targets = new_scores.numpy(), keep.numpy()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from boxwright.ops.layout import is_channels_last, memory_format
+
 
 def deform_conv2d(
     input: Tensor,
@@ -35,7 +37,8 @@ def deform_conv2d(
     columns = columns.reshape(batch, num_groups, channels_per_group, num_taps, *out_size)
     grouped = weight.view(num_groups, num_out // num_groups, channels_per_group, num_taps)
     out = torch.einsum("bgctyx,goct->bgoyx", columns, grouped).reshape(batch, num_out, *out_size)
-    return out if bias is None else out + bias.view(1, -1, 1, 1)
+    out = out if bias is None else out + bias.view(1, -1, 1, 1)
+    return out.contiguous(memory_format=memory_format(is_channels_last([input])))
 
 
 def deform_conv2d_backward(
@@ -70,7 +73,8 @@ def _positions(
     """Where each tap reads: y and x, each (B, D, taps, oh, ow), in pixels of the input."""
     batch, _, out_height, out_width = offset.shape
     num_taps = kernel[0] * kernel[1]
-    moved = offset.view(batch, -1, num_taps, 2, out_height, out_width)
+    num_parts = offset.shape[1] // (2 * num_taps)
+    moved = offset.view(batch, num_parts, num_taps, 2, out_height, out_width)
     tap = torch.arange(num_taps, device=offset.device)
     rows = torch.arange(out_height, device=offset.device) * stride[0] - padding[0]
     columns = torch.arange(out_width, device=offset.device) * stride[1] - padding[1]
