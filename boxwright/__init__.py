@@ -20,6 +20,7 @@ _HOME = {  # public name -> the module that defines it
     "load_config": "boxwright.engine.loading",
     "load_weights": "boxwright.engine.loading",
     "save": "boxwright.engine.loading",
+    "train": "boxwright.engine.train",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from boxwright.engine.loading import load_config as load_config
     from boxwright.engine.loading import load_weights as load_weights
     from boxwright.engine.loading import save as save
+    from boxwright.engine.train import train as train
     from boxwright.errors import BoxwrightError as BoxwrightError
     from boxwright.types import Batch as Batch
     from boxwright.types import Detections as Detections

@@ -20,6 +20,7 @@ from .console import print_error
 
 VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",
+    "train": "Train a model on a folder of labelled images.",
     "predict": "Find objects in pictures: drawn, and as COCO JSON.",
     "evaluate": "Measure a model, or saved detections, and say what the figures mean.",
     "data": "Make, check, convert, count and view data sets.",

@@ -146,4 +146,7 @@ class Train(Settings):
     """Evaluations without a better result after which the run ends."""
     log_every: Positive = 20
     picture_every: Positive | None = None
+    """Steps between pictures of what the model sees, learns from and finds."""
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = []
+    """Where the figures go beside the run's own metrics.jsonl."""
     non_finite: Literal["stop", "skip"] = "stop"

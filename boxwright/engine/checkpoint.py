@@ -1,6 +1,6 @@
 """Checkpoints of a run: whole or absent, checked when read, a few kept, the last good one found again.
 
-A run's folder holds `step_00001000.pt` files, `best.pt`, and `checkpoints.json` with each file's step and SHA-256.
+The folder holds `step_00001000.pt` files, and `checkpoints.json` with each file's step and SHA-256.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from boxwright.errors import TrainingError, WeightsError
 from boxwright.files import atomic_write
 
 LIST = "checkpoints.json"
-BEST = "best.pt"
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,6 @@ class Checkpoints:
         self._write_list(kept)
         for old in dropped:
             (self.folder / old.file).unlink(missing_ok=True)
-        return path
-
-    def save_best(self, state: dict[str, Any]) -> Path:
-        path = self.folder / BEST
-        self._write(state, path)
         return path
 
     def load_last(self) -> tuple[int, dict[str, Any]] | None:

@@ -101,7 +101,7 @@ class Detector:
     def detect(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> list[Detections]:
         """What is found in each image of a prepared batch, in the frame of the original image."""
         self.model.eval()
-        with self._autocast():
+        with self.autocast():
             raw = self.model(batch, **self._given(batch, proposals))
         return self._to_original(raw, batch)
 
@@ -118,7 +118,7 @@ class Detector:
         picture = load_image(image)
         batch = self.batch([self.prepare(picture)])
         self.model.eval()
-        with self._autocast():
+        with self.autocast():
             stages = self.model.trace(batch, **self._given(batch, None if proposals is None else [proposals]))
         found = self._to_original(stages["detections"], batch)[0]
         return stages | {"detections": replace(found, image=picture)}
@@ -151,7 +151,7 @@ class Detector:
         batch = self.batch(prepared, targets=resized)
         seeds = torch.randint(SEEDS, (len(images),), generator=generator)
         self.model.train()
-        with self._autocast():
+        with self.autocast():
             return self.model.losses(batch, sampling=sampling, seeds=seeds, **self._given(batch, proposals))
 
     def freeze(self, pattern: str) -> list[str]:
@@ -210,7 +210,7 @@ class Detector:
             class_names=self.class_names,
         )
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
 
 

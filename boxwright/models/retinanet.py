@@ -232,6 +232,10 @@ class RetinaNet(nn.Module):
         objects = gather_objects(batch, num_classes=self.num_classes, box_offset=self.coder.offset)
         frames = make_frames(batch, pad_to=self.pad_to)
         class_loss, box_loss = self.training_loss(
-            self.predict(batch), objects, frames, self.anchors, self.moving_average
+            self.predict(batch),
+            objects,
+            frames,
+            self.anchors,
+            self.moving_average if self.training else self.moving_average.clone(),
         )
         return {"loss_class": class_loss, "loss_box": box_loss}

@@ -69,14 +69,6 @@ def test_a_failed_write_leaves_the_one_before(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints.json", "step_00000001.pt"]
 
 
-def test_the_best_is_kept_apart(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=1)
-    path = checkpoints.save_best(state(5))
-    checkpoints.save(state(6), step=6)
-    checkpoints.save(state(7), step=7)
-    assert read_checkpoint(path)["step"] == 5
-
-
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     class Evil:
         def __reduce__(self):

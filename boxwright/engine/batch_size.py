@@ -1,0 +1,83 @@
+"""train.batch=auto: the largest batch that a GPU's memory holds."""
+
+from collections.abc import Callable
+
+import torch
+
+from boxwright.config import Config
+from boxwright.config.schema import RCNN
+from boxwright.errors import ConfigError, TrainingError
+from boxwright.types import Batch, Masks, Target
+
+from .distributed import World
+from .inference import Detector
+from .learner import Learner
+
+MOST = 512
+SPARE = 0.9  # of the batch that fits: images of other shapes fragment the memory
+OBJECTS = 50
+
+
+def largest_batch(config: Config, *, device: torch.device, world: World) -> int:
+    """Images over all processes, found by real steps on images of the largest size of training."""
+    if device.type != "cuda":
+        raise ConfigError("train.batch=auto measures the memory of a GPU, and there is none; give a number")
+
+    def fits(count: int) -> bool:
+        try:
+            _try_step(config, count, device)
+        except TrainingError as error:
+            if isinstance(error.__cause__, torch.OutOfMemoryError):
+                return False
+            raise
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            torch.cuda.empty_cache()
+        return True
+
+    found = largest_that_fits(fits, most=MOST)
+    if found == 0:
+        raise TrainingError("not even one image fits into the GPU's memory; lower model.input.resize.short_train")
+    return max(int(found * SPARE), 1) * world.size
+
+
+def largest_that_fits(fits: Callable[[int], bool], *, most: int) -> int:
+    """The largest number up to `most` that fits, 0 if 1 does not: doubled until one does not, then halved between."""
+    good, bad = 0, 1
+    while bad <= most and fits(bad):
+        good, bad = bad, bad * 2
+    bad = min(bad, most + 1)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if fits(middle) else (good, middle)
+    return good
+
+
+def _try_step(config: Config, count: int, device: torch.device) -> None:
+    train = config.train.model_copy(update={"batch": count, "accumulate": 1})
+    detector = Detector(config=config, device=device, precision=train.precision)
+    Learner(detector=detector, train=train, world=World()).step([_full_batch(config, count, device)], 0)
+
+
+def _full_batch(config: Config, count: int, device: torch.device) -> Batch:
+    resize = config.model.input.resize
+    short = max(resize.short_train)
+    long = max(resize.long_train or short, short)
+    size = (short, long)
+    corners = torch.rand(OBJECTS, 2) * torch.tensor([long / 2, short / 2])
+    boxes = torch.cat([corners, corners + torch.tensor([long / 3, short / 3])], dim=1)
+    has_keypoints = isinstance(config.model, RCNN) and config.model.keypoint_head is not None
+    num_keypoints = config.model.keypoint_head.num_keypoints if has_keypoints else 0  # type: ignore[union-attr]
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    points = torch.cat([centres, torch.full((OBJECTS, 1), 2.0)], dim=1)[:, None].expand(-1, num_keypoints, -1)
+    corners_of = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].double().numpy()
+    target = Target(
+        boxes=boxes,
+        labels=torch.zeros(OBJECTS, dtype=torch.int64),
+        size=size,
+        masks=Masks([[ring] for ring in corners_of], size),
+        keypoints=points.contiguous() if has_keypoints else None,
+    ).to(device)
+    images = torch.zeros(count, 3, -(-short // 32) * 32, -(-long // 32) * 32, device=device)
+    return Batch(images, [size] * count, [size] * count, [(1.0, 1.0)] * count, [target] * count)

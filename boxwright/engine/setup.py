@@ -1,0 +1,160 @@
+"""From settings and a data set to what a run starts with: classes of the data, loaders, a detector with weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from boxwright.config import Config
+from boxwright.config.schema import RCNN
+from boxwright.config.training import Train
+from boxwright.data.annotations import Annotations
+from boxwright.data.augment import Augmentation, InputRule
+from boxwright.data.dataset import TargetRule
+from boxwright.data.loader import TrainingLoader, training_loader
+from boxwright.data.reading import find_splits, read_dataset
+from boxwright.errors import ConfigError, DatasetError
+from boxwright.interop.download import fetch_model
+from boxwright.interop.weights import load_state, read_weights
+from boxwright.interop.zoo.models import find_model, is_model_name
+
+from .distributed import World
+from .inference import Detector
+from .schedule import scaled_to_batch
+from .targets import RASTERISED_FIRST
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is trained on, and what is measured on, if there is such a part."""
+
+    train: Annotations
+    val: Annotations | None
+
+
+def read_sets(config: Config, data: str | Path | None) -> Sets:
+    """The parts of one folder, or the two that the settings name. Class names and their order are those of training."""
+    keypoints = _finds_keypoints(config)
+    root = config.data.root
+    if data is None and config.data.train is None:
+        raise ConfigError("nothing to train on: give a data folder, or data.train (and data.val) in the settings")
+    train = read_dataset(data or str(config.data.train), split="train", root=root, keypoints=keypoints)
+    if not train.categories:
+        raise DatasetError(f"{train.source}: no classes; every object needs one")
+    place = str(config.data.val) if data is None and config.data.val else data
+    if place is None or (data is not None and not _has_val(data, root, keypoints)):
+        return Sets(train, None)
+    val = read_dataset(place, split="val", root=root, keypoints=keypoints, class_names=train.class_names)
+    return Sets(train, val)
+
+
+def settings_for(config: Config, sets: Sets) -> Config:
+    """The model gets the classes, and the keypoints, of the data."""
+    model = config.model
+    names = list(sets.train.class_names)
+    changes: dict[str, object] = {"num_classes": len(names), "class_names": names}
+    if isinstance(model, RCNN):
+        if model.mask_head is not None and not sets.train.has_masks:
+            raise DatasetError(f"{sets.train.source} has no masks to train model.mask_head on; take a Faster R-CNN")
+        if model.keypoint_head is not None:
+            if not sets.train.has_keypoints:
+                raise DatasetError(f"{sets.train.source} has no keypoints to train model.keypoint_head on")
+            head = model.keypoint_head.model_copy(update={"num_keypoints": sets.train.num_keypoints})
+            changes["keypoint_head"] = head
+    checked = type(model).model_validate(dict(model) | changes)
+    return config.model_copy(update={"model": checked})
+
+
+def recipe_for(train: Train, world: World, *, batch: int, say: Say) -> Train:
+    """The recipe scaled to the batch, and the batch checked against the processes."""
+    if batch % world.size:
+        raise ConfigError(f"train.batch is {batch} images over all processes: not divisible by {world.size} processes")
+    scaled = scaled_to_batch(train, batch)
+    if (scaled.lr, scaled.schedule) != (train.lr, train.schedule):
+        say(
+            f"the recipe is written for batches of {train.reference_batch}; with {batch} x {train.accumulate}: "
+            f"learning rate {train.lr:g} -> {scaled.lr:g}, steps {train.schedule.max_steps} -> "
+            f"{scaled.schedule.max_steps}"
+        )
+    return scaled
+
+
+def make_loader(config: Config, annotations: Annotations, world: World, device: torch.device) -> TrainingLoader:
+    """Batches of this process."""
+    data, train = config.data, config.train
+    assert isinstance(train.batch, int)
+    return training_loader(
+        annotations,
+        batch=train.batch // world.size,
+        rule=training_rule(config),
+        augmentation=Augmentation(**dict(data.augment)),
+        targets=target_rule(config),
+        seed=train.seed,
+        rank=world.rank,
+        world_size=world.size,
+        workers=data.workers,
+        device=device,
+        only_with_objects=data.only_with_objects,
+        min_keypoints=data.min_keypoints,
+        repeat_factor=data.repeat_factor,
+        aspect_grouping=data.aspect_grouping,
+        max_bad_share=data.max_bad_share,
+    )
+
+
+def training_rule(config: Config) -> InputRule:
+    """How pictures become the network's input in training."""
+    given, resize = config.model.input, config.model.input.resize
+    return InputRule(
+        short=tuple(resize.short_train),
+        short_mode=resize.short_train_mode,
+        long=resize.long_train,
+        method=resize.method,
+        channels=given.channels,
+        value_range=given.value_range,
+        mean=given.mean,
+        std=given.std,
+        pad_to=given.pad_to,
+    )
+
+
+def target_rule(config: Config) -> TargetRule:
+    """What the model's losses need of the annotations."""
+    model = config.model
+    has_masks = isinstance(model, RCNN) and model.mask_head is not None
+    form = "bitmaps" if model.conventions.mask_targets in RASTERISED_FIRST else "polygons"
+    return TargetRule(
+        masks=form if has_masks else "none",  # type: ignore[arg-type]
+        keypoints=_finds_keypoints(config),
+        keep_crowds=True,
+    )
+
+
+def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say: Say) -> Detector:
+    """With the weights that the settings start from, unless those of a checkpoint will replace them.
+
+    What does not fit stays as initialised, and is said.
+    """
+    torch.manual_seed(config.train.seed)
+    detector = Detector(config=config, device=device, precision=config.train.precision)
+    start = config.train.weights
+    if start is None or is_resumed:
+        return detector
+    path = fetch_model(find_model(start)) if is_model_name(start) and not Path(start).exists() else start
+    report = load_state(detector.model, read_weights(path))
+    if not report.loaded:
+        raise ConfigError(f"train.weights: nothing of {start} fits the model; is it of another architecture?")
+    say(str(report))
+    return detector
+
+
+def _finds_keypoints(config: Config) -> bool:
+    return isinstance(config.model, RCNN) and config.model.keypoint_head is not None
+
+
+def _has_val(data: str | Path, root: str | None, keypoints: bool) -> bool:
+    splits = find_splits(data, root=root, keypoints=keypoints)
+    return len(splits) > 1 and bool({"val", "minival"} & set(splits))

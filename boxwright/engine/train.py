@@ -1,0 +1,250 @@
+"""Training: from settings and data to weights, one readable loop; what varies is handed to it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from boxwright.config import Config, override
+from boxwright.errors import TrainingError
+from boxwright.evaluation.result import Scores
+from boxwright.types import Batch
+
+from .batch_size import largest_batch
+from .checkpoint import Checkpoints
+from .distributed import World, device_of_process, joined_world
+from .inference import Detector
+from .learner import Learner, StepResult
+from .loading import load_config, pick_device
+from .loggers import Logger, MetricsFile, PictureFolder, Terminal, chosen_loggers
+from .meter import Meter
+from .pictures import training_picture
+from .run_folder import BEST, LAST, RunFolder
+from .setup import Sets, make_detector, make_loader, read_sets, recipe_for, settings_for
+from .stopping import StopRequest
+from .trouble import Circumstances, NonFiniteError, explain
+from .validation import Best, can_validate, leading_figure, validate
+
+Resume = Literal["auto", "never"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left: `detector` has the last weights (the moving mean's, where there is one)."""
+
+    folder: Path
+    step: int
+    detector: Detector
+    scores: Scores | None
+    is_done: bool  # not stopped by a signal
+    samples: dict[str, Any]  # how many images there were, and how many of them could not be read
+
+
+def train(
+    config: Config | str | Path,
+    data: str | Path | None = None,
+    *,
+    out: str | Path,
+    resume: Resume = "auto",
+    device: str | torch.device = "auto",
+    overrides: Sequence[str] = (),
+) -> Run:
+    """Trains a model on a folder of labelled images, or on what `data.train` and `data.val` of the settings name.
+
+    Class names come from the data. `out` gets the settings, checkpoints, metrics.jsonl, log.txt, the last and the best
+    weights. With `resume` "auto" a run that is there already goes on at its last whole checkpoint; "never" refuses to.
+    Under torchrun every process calls this with the same arguments.
+    """
+    settings = override(config, overrides) if isinstance(config, Config) else load_config(config, overrides)
+    chosen = device_of_process(pick_device(device))
+    with joined_world(chosen) as world, StopRequest() as stop:
+        folder = RunFolder(Path(out), is_main=world.is_main)
+        is_there = folder.begin(may_go_on=resume == "auto")
+        terminal = Terminal(folder.log_path, is_main=world.is_main)
+        sets = read_sets(settings, data)
+        settings = settings_for(settings, sets)
+        auto = settings.train.batch == "auto"
+        batch = largest_batch(settings, device=chosen, world=world) if auto else int(settings.train.batch)
+        recipe = recipe_for(settings.train, world, batch=batch, say=terminal.say)
+        settings = settings.model_copy(update={"train": recipe})
+        folder.keep_settings(settings, is_there=is_there)
+        detector = make_detector(settings, device=chosen, is_resumed=is_there, say=terminal.say)
+        return Trainer(
+            settings=settings, sets=sets, detector=detector, world=world, folder=folder, terminal=terminal
+        ).run(stop)
+
+
+class Trainer:
+    """One run: the learner, its data, and all that is done beside the steps."""
+
+    def __init__(
+        self,
+        *,
+        settings: Config,
+        sets: Sets,
+        detector: Detector,
+        world: World,
+        folder: RunFolder,
+        terminal: Terminal,
+    ) -> None:
+        train = settings.train
+        assert isinstance(train.batch, int)
+        self.settings, self.sets, self.detector, self.world, self.folder = settings, sets, detector, world, folder
+        self.terminal, self.say = terminal, terminal.say
+        self.learner = Learner(detector=detector, train=train, world=world)
+        self.loader = make_loader(settings, sets.train, world, detector.device)
+        self.checkpoints = Checkpoints(folder.checkpoints, keep=train.keep_checkpoints)
+        self.best = Best()
+        self.scores: Scores | None = None
+        self.step = self._restore()
+        self.val = sets.val if can_validate(detector) else None
+        self.val_batch = max(train.batch // world.size, 1)
+        self.meter = Meter(detector.device, images_per_step=train.batch * train.accumulate)
+        self.loggers = self._make_loggers()
+        self._last: StepResult | None = None
+
+    # --- the loop
+
+    def run(self, stop: StopRequest) -> Run:
+        """Steps until the end, a signal, or no better results."""
+        self._announce()
+        batches = iter(self.loader)
+        try:
+            while self.step < self.learner.num_steps and not self._has_stopped_improving():
+                with self.meter.waiting_for_data():
+                    taken = [next(batches) for _ in range(self.settings.train.accumulate)]
+                result = self._one_step(taken, stop)
+                self.step += 1
+                self._after_step(result)
+                if result.stops:
+                    break
+        finally:
+            for logger in self.loggers:
+                logger.close()
+        return self._finish(stop)
+
+    def _one_step(self, batches: Sequence[Batch], stop: StopRequest) -> StepResult:
+        try:
+            result = self.learner.step(batches, self.step, wants_stop=stop.signal_name is not None)
+        except NonFiniteError as error:
+            raise self._explained(error) from error
+        if result.is_skipped:
+            self.say(f"step {self.step + 1}: skipped, its losses or gradients are not finite ({result.losses})")
+        self._last = result
+        return result
+
+    def _after_step(self, result: StepResult) -> None:
+        every, last = self.settings.train, self.step == self.learner.num_steps
+        self.meter.count(result)
+        self.terminal.advance(self.step)
+        if self.step % every.log_every == 0 or last:
+            self._log("train", self.meter.read())
+        if every.picture_every and self.step % every.picture_every == 0:
+            self._show_picture()
+        if self.val is not None and (last or (every.evaluate_every and self.step % every.evaluate_every == 0)):
+            self._validate()
+        if result.stops or last or self.step % every.checkpoint_every == 0 or self._has_stopped_improving():
+            self._save()
+
+    def _has_stopped_improving(self) -> bool:
+        limit = self.settings.train.early_stop
+        return limit is not None and self.best.behind >= limit
+
+    # --- beside the steps
+
+    def _validate(self) -> None:
+        assert self.val is not None
+        with self._mean_weights(), self.meter.pausing():
+            self.scores, values = validate(self.detector, self.val, self.world, batch=self.val_batch)
+            self._log("val", values)
+            name, value = leading_figure(self.scores)
+            if self.best.improves(value, self.step):
+                self.folder.save_weights(self.detector, BEST)
+            elif self._has_stopped_improving():
+                self.say(f"{name} was best at step {self.best.step} ({self.best.value:.3f}): the run ends early")
+
+    def _show_picture(self) -> None:
+        if not self.world.is_main:
+            return
+        with self.meter.pausing():
+            picture = training_picture(self.detector, self.val or self.sets.train, 0)
+            for logger in self.loggers:
+                logger.show(self.step, {"stages": picture})
+
+    def _log(self, kind: str, values: dict[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log(kind, self.step, values)
+
+    def _make_loggers(self) -> list[Logger]:
+        if not self.world.is_main:
+            return []
+        folder = self.folder.path
+        metrics, pictures = MetricsFile(folder, from_step=self.step), PictureFolder(folder / "pictures")
+        return [metrics, pictures, self.terminal, *chosen_loggers(self.settings.train.log_to, folder)]
+
+    def _announce(self) -> None:
+        train, learner = self.settings.train, self.learner
+        val = "no validation set" if self.val is None else f"{len(self.val)} to validate on"
+        total = sum(p.numel() for p in self.detector.model.parameters() if p.requires_grad)
+        self.say(
+            f"{len(self.sets.train)} images to train on, {val}, {len(self.detector.class_names)} classes; "
+            f"{total / 1e6:.1f} million weights learn; steps {self.step} to {learner.num_steps}, batches of "
+            f"{train.batch}" + (f" x {train.accumulate}" if train.accumulate > 1 else "")
+        )
+        self.terminal.start(first_step=self.step, num_steps=learner.num_steps)
+
+    def _explained(self, error: NonFiniteError) -> TrainingError:
+        part = self.learner.part
+        now = Circumstances(
+            step=self.step + 1,
+            rate=part.rate(self.step, self.settings.train.lr),
+            last_gradient_norm=None if self._last is None else self._last.gradient_norm,
+        )
+        name = f"step_{self.step + 1:08d}" + (f"_rank{self.world.rank}" if self.world.size > 1 else "")
+        return explain(error, self.detector, now, self.folder.path / "trouble" / f"{name}.pt")
+
+    # --- state
+
+    def _save(self) -> None:
+        """By the first process alone; the state of the data is the same on all."""
+        if self.world.is_main:
+            state = {
+                "learner": self.learner.state_dict(),
+                "loader": self.loader.state_dict(),
+                "best": self.best.state_dict(),
+            }
+            self.checkpoints.save(state, step=self.step)
+        self.world.wait()
+
+    def _restore(self) -> int:
+        """-> the number of steps done."""
+        found = self.checkpoints.load_last()
+        if found is None:
+            return 0
+        step, state = found
+        self.learner.load_state_dict(state["learner"], step=step)
+        self.loader.load_state_dict(state["loader"])
+        self.best.load_state_dict(state["best"])
+        self.say(f"going on after step {step}")
+        return step
+
+    def _mean_weights(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.learner.mean is None else self.learner.mean.applied()
+
+    def _finish(self, stop: StopRequest) -> Run:
+        is_done = self.step >= self.learner.num_steps or self._has_stopped_improving()
+        if is_done:
+            if self.learner.mean is not None:
+                self.learner.mean.put()
+            self.folder.save_weights(self.detector, LAST)
+        else:
+            by = stop.signal_name or "a signal to another process"
+            self.say(f"stopped by {by} after step {self.step}; the same command goes on from there")
+        self.detector.model.eval()
+        summary = self.loader.summary()
+        if summary["bad_images"]:
+            self.say(f"{summary['bad_images']} of {summary['images']} images could not be read: {summary['first'][0]}")
+        return Run(self.folder.path, self.step, self.detector, self.scores, is_done=is_done, samples=summary)
