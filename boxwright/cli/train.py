@@ -72,18 +72,8 @@ def _launch(gpus: int) -> None:
 
     if torch.cuda.device_count() < gpus:
         raise TrainingError(f"--gpus {gpus}: this machine has {torch.cuda.device_count()}")
-    torchrun(
-        [
-            "--standalone",
-            "--nproc-per-node",
-            str(gpus),
-            "--max-restarts",
-            "3",
-            "-m",
-            "boxwright",
-            *_without(sys.argv[1:]),
-        ]
-    )
+    settings = ["--standalone", "--nproc-per-node", str(gpus), "--max-restarts", "3"]
+    torchrun([*settings, "-m", "boxwright", *_without_gpus(sys.argv[1:])])
 
 
 def _without_gpus(arguments: list[str]) -> list[str]:
