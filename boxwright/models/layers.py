@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from boxwright.errors import ConfigError
+from boxwright.models.normalisation import BatchNorm, GroupNorm
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
 Activation = Literal["relu", "silu", "hardswish"]
@@ -52,7 +53,7 @@ class Norm:
             case "gn":
                 return self._group_norm(channels)
             case "bn" if self.batch_statistics:
-                return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
+                return BatchNorm(channels, eps=self.eps, momentum=self.momentum)
             case "sync_bn" if self.batch_statistics:
                 return nn.SyncBatchNorm(channels, eps=self.eps, momentum=self.momentum)
             case "bn" | "sync_bn":  # running statistics are the same in all processes: nothing to exchange
@@ -65,7 +66,7 @@ class Norm:
                 f"group norm with {self.groups} groups does not fit {channels} channels; "
                 f"choose a number of groups that divides {channels}"
             )
-        return nn.GroupNorm(self.groups, channels, eps=self.eps)
+        return GroupNorm(self.groups, channels, eps=self.eps)
 
 
 class FrozenBatchNorm(nn.Module):

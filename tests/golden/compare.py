@@ -105,7 +105,9 @@ class Comparison:
         floor = NOISE * max(norms.values())
         worst = 0.0
         for name, parameter in detector.model.named_parameters():
-            ours = 0.0 if parameter.grad is None else parameter.grad.norm().item()
+            ours = (
+                0.0 if parameter.grad is None else parameter.grad.double().norm().item()
+            )  # float32 loses 1e-3 over millions
             worst = max(worst, _relative(ours, norms.get(name, 0.0), floor=floor))
         yield Row("gradient norms", worst, GRADIENTS)
 
