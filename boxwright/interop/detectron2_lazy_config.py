@@ -49,7 +49,7 @@ class _LazyReader:
         reading = Reading(table=MODELS | RUN, tag=TARGET, mistakes=self.mistakes, report=self.report, unknown=_UNKNOWN)
         kinds = ("GeneralizedRCNN", "ProposalNetwork", "RetinaNet")
         if self.tree.get("model") is None:
-            raise ConfigError(f"{self.source}: has no model: this is a part that other configs import, not a whole one")
+            raise ConfigError(f"{self.source}: has no model: it is a part for other configs, not a whole one")
         with reading.guarded():
             model = open_node(self.tree.get("model"), path="model", kinds=kinds, reading=reading)
             if model:

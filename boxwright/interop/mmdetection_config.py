@@ -45,7 +45,7 @@ def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[
     content: Plain = {}
     with reading.guarded():
         if not isinstance(config.get("model"), Mapping):
-            raise ConfigError(f"{source}: has no model=dict(...): this is a part that other configs take as a base, not a whole one")
+            raise ConfigError(f"{source}: has no model=dict(...): it is a base for other configs, not a whole one")
         model = open_node(config["model"], path="model", kinds=_MODELS, reading=reading)
         run = MmRun(config, reading)
         run.read()

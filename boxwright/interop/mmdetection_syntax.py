@@ -13,7 +13,7 @@ from boxwright.errors import ConfigError
 from .config_files import base_path, is_readable, read_text
 from .keys import copied
 from .python_files import Imported, PythonFile
-from .python_values import parse
+from .python_values import is_python, parse
 from .yaml_values import parse_yaml
 
 BASE, DELETE = "_base_", "_delete_"
@@ -94,9 +94,8 @@ class MmReader:
         self, text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...] = (), is_old: bool | None = None
     ) -> dict[str, Any]:
         text = _substitute(text, source)
-        suffix = PurePosixPath(source).suffix.lower()
-        if suffix in (".json", ".yaml", ".yml") or text.lstrip()[:1] == "{":
-            return self._read_data(text, source=source, folder=folder, chain=chain, suffix=suffix)
+        if not is_python(text):
+            return self._read_data(text, source=source, folder=folder, chain=chain)
         return self._read_python(text, source=source, folder=folder, chain=chain, is_old=is_old)
 
     def _read_python(
@@ -118,11 +117,9 @@ class MmReader:
         own = {name: _plain(value, 0, source) for name, value in own.items() if not isinstance(value, Imported)}
         return merge(own, base, source=source)
 
-    def _read_data(
-        self, text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...], suffix: str
-    ) -> dict[str, Any]:
+    def _read_data(self, text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...]) -> dict[str, Any]:
         try:
-            content = parse_yaml(text, source=source) if suffix in (".yaml", ".yml") else json.loads(text)
+            content = json.loads(text) if text.lstrip()[:1] == "{" else parse_yaml(text, source=source)
         except RecursionError:
             raise ConfigError(f"{source}: nested too deeply") from None
         except ValueError as error:

@@ -7,6 +7,7 @@ bounded, so a hostile file costs little.
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -314,6 +315,16 @@ class PythonValues:
                 self.bind(element, item)
         else:
             raise self.error(target, f"{_describe(target)} cannot be assigned to here")
+
+
+_STATEMENT = re.compile(
+    r"^\s*(\w+\s*=|from\s+[.\w]+\s+import\s|import\s+\w|with\s+read_base|\w+(\.\w+)+\s*=)", re.MULTILINE
+)
+
+
+def is_python(text: str) -> bool:
+    """Whether a config is Python and not YAML or JSON: it assigns or imports something."""
+    return text.lstrip()[:1] != "{" and _STATEMENT.search(text) is not None
 
 
 def parse(text: str, *, source: str, mode: str = "exec") -> Any:

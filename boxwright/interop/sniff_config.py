@@ -18,15 +18,12 @@ from .detectron_config import read_detectron
 from .detectron_keys import KEYS as DETECTRON_KEYS
 from .keys import ConfigReport, leaves, nearest, put
 from .mmdetection_config import read_mmdetection
-from .python_values import literal
+from .python_values import is_python, literal
 from .torchvision_config import BUILDERS, is_torchvision, read_torchvision
 from .yaml_values import parse_yaml
 from .zoo.configs import is_published, read_published
 
 Result = tuple[Config, ConfigReport]
-_PYTHON = re.compile(
-    r"^\s*(\w+\s*=|from\s+[.\w]+\s+import\s|import\s+\w|with\s+read_base|\w+(\.\w+)+\s*=)", re.MULTILINE
-)
 _FLAT = re.compile(r"^[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\s*=\s*\S")
 _OURS = {"model", "data", "train", "test", "base"}
 _MM = ("model", "train_dataloader", "data", "optim_wrapper", "_base_", "default_scope", "dataset_type")
@@ -63,7 +60,7 @@ def read_config_text(text: str, *, source: str, folder: Path | None = None, path
         return _read_mapping(parse_yaml(text, source=source), text, source=source, folder=folder, path=path)
     if _is_flat(text):
         return read_detectron(_flat_settings(text, source), source=source)
-    if _is_python(text):
+    if is_python(text):
         is_lazy = re.search(r"LazyCall|LazyConfig|from\s+\.+common|model_zoo|get_config\(|OmegaConf", text)
         reader: Callable[..., Result] = read_lazy if is_lazy or _imports_lazily(text) else read_mmdetection
         return reader(text, source=source, folder=folder)
@@ -131,10 +128,6 @@ def _by_name(name: str) -> Result | None:
 def _may_be_path(text: str) -> bool:
     looks_like_one = len(text) < 1024 and not any(sign in text for sign in ("(", ": ", "="))
     return looks_like_one or is_readable(Path(text[:1024]))
-
-
-def _is_python(text: str) -> bool:
-    return _PYTHON.search(text) is not None
 
 
 def _imports_lazily(text: str) -> bool:

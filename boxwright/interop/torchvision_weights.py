@@ -1,32 +1,60 @@
 """torchvision's detection weights <-> ours. The table is the documentation.
 
-Background is class 0 there and last here; RetinaNet keeps its unused class 0 as a class. Older files miss an inner
-index that newer ones have, so both spellings are read; the newer one is written.
+Background is class 0 there and last here; RetinaNet has a class 0 too, which is never anything. Older files miss an
+inner index that newer ones have, so both spellings are read; the newer one is written.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 
-from .background import background_first, background_last
+from .background import DELTAS, UNREAD, background_first, background_last
 from .rename import Names, Pair, State, count
 from .torchvision_backbones import mobilenet_pairs, resnet_pairs
+
+_RETINANET_SCORES = ("head.score.weight", "head.score.bias")
+_PRIOR = -math.log((1 - 0.01) / 0.01)
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> State:
     levels = max(
         count(state, "backbone.fpn.inner_blocks.{i}.0.{*p}"), count(state, "backbone.fpn.inner_blocks.{i}.{*p}")
     )
-    return background_last(
-        _names(state, levels=levels, fc_index=_fc_index(state)).to_ours(_without_old_spelling(state))
-    )
+    names = _names(state, levels=levels, fc_index=_fc_index(state))
+    return _without_class_0(background_last(names.to_ours(_without_old_spelling(state))))
 
 
 def to_torchvision(state: Mapping[str, Tensor]) -> State:
     convs = count(state, "box_head.convs.{i}.{*p}")
     theirs = _names(state, levels=count(state, "neck.lateral.c{i}.{*p}"), fc_index=convs + 1 if convs else None)
-    return theirs.from_ours(background_first(dict(state)))
+    return theirs.from_ours(background_first(_with_class_0(state)))
+
+
+def _without_class_0(state: State) -> State:
+    """RetinaNet's scores, (anchors * classes, ...) with the classes innermost, without the class that nothing is."""
+    if "head.delta.bias" not in state:
+        return state
+    changed, num_anchors = dict(state), len(state["head.delta.bias"]) // DELTAS
+    for name in _RETINANET_SCORES:
+        by_anchor = state[name].unflatten(0, (num_anchors, -1))
+        changed[name] = by_anchor[:, 1:].flatten(0, 1)
+        changed[UNREAD + name] = by_anchor[:, 0]
+    return changed
+
+
+def _with_class_0(state: Mapping[str, Tensor]) -> State:
+    """Where its numbers are not known, the prior that torchvision starts every class from, far below any threshold."""
+    if "head.delta.bias" not in state:
+        return dict(state)
+    changed, num_anchors = dict(state), len(state["head.delta.bias"]) // DELTAS
+    for name, start in zip(_RETINANET_SCORES, (0.0, _PRIOR), strict=True):
+        by_anchor = state[name].unflatten(0, (num_anchors, -1))
+        unread = state.get(UNREAD + name, torch.full_like(by_anchor[:, 0], start))
+        changed[name] = torch.cat((unread[:, None], by_anchor), dim=1).flatten(0, 1)
+    return changed
 
 
 def is_torchvision(keys: Iterable[str]) -> bool:

@@ -191,6 +191,22 @@ def test_what_nothing_reads_of_the_background_is_kept_beside_the_weights_and_zer
     ]
 
 
+def test_the_class_that_nothing_is_of_torchvisions_retinanet_is_cut_out_of_every_anchor():
+    theirs = {
+        "head.classification_head.cls_logits.weight": torch.arange(6.0)[:, None],  # 2 anchors of 3 classes
+        "head.classification_head.cls_logits.bias": torch.arange(6.0),
+        "head.regression_head.bbox_reg.bias": torch.zeros(8),
+    }
+    ours = torchvision_weights.from_torchvision(theirs)
+    assert ours["head.score.bias"].tolist() == [1, 2, 4, 5]
+    again = torchvision_weights.to_torchvision(ours)
+    assert [name for name, value in theirs.items() if not torch.equal(again[name], value)] == []
+    trained = {name: value for name, value in ours.items() if not name.startswith("background.")}
+    bias = torchvision_weights.to_torchvision(trained)["head.classification_head.cls_logits.bias"]
+    assert bias[[1, 2, 4, 5]].tolist() == [1, 2, 4, 5]
+    assert bias[[0, 3]].sigmoid().tolist() == pytest.approx([0.01, 0.01])
+
+
 def test_a_cascade_of_mmdetection_has_a_mask_head_per_stage():
     keys = [
         (f"roi_head.mask_head.{stage}.{part}.weight", (4,))
