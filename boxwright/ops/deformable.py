@@ -10,6 +10,7 @@ from boxwright.errors import ShapeError
 
 from .dispatch import forced_backend, run, use_backend
 from .layout import is_channels_last, memory_format
+from .registration import register_op
 
 
 def deform_conv2d(
@@ -71,7 +72,7 @@ def _check(
         raise ShapeError(f"bias must be ({weight.shape[0]},); got {tuple(bias.shape)}")
 
 
-@torch.library.custom_op("boxwright::deform_conv2d", mutates_args=())
+@register_op("deform_conv2d", has_gradient=True)
 def _deform_conv2d(
     input: Tensor,
     offset: Tensor,
@@ -87,7 +88,7 @@ def _deform_conv2d(
     return run("deform_conv2d", input.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
-@_deform_conv2d.register_fake
+@torch.library.register_fake("boxwright::deform_conv2d")
 def _(
     input: Tensor,
     offset: Tensor,
@@ -103,7 +104,7 @@ def _(
     return torch.empty(out_shape, dtype=input.dtype, device=input.device, memory_format=layout)
 
 
-@torch.library.custom_op("boxwright::deform_conv2d_backward", mutates_args=())
+@register_op("deform_conv2d_backward")
 def _deform_conv2d_backward(
     grad: Tensor,
     input: Tensor,
@@ -121,7 +122,7 @@ def _deform_conv2d_backward(
     return run("deform_conv2d_backward", input.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
-@_deform_conv2d_backward.register_fake
+@torch.library.register_fake("boxwright::deform_conv2d_backward")
 def _(
     grad: Tensor,
     input: Tensor,
@@ -150,6 +151,6 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return (*grads[:3], grad_bias, grad_mask, None, None, None)
 
 
-_deform_conv2d.register_autograd(_backward, setup_context=_setup)
+torch.library.register_autograd("boxwright::deform_conv2d", _backward, setup_context=_setup)
 for _device_type in ("cpu", "cuda"):
-    _deform_conv2d.register_autocast(_device_type, torch.float32)
+    torch.library.register_autocast("boxwright::deform_conv2d", _device_type, torch.float32)

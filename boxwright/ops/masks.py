@@ -13,6 +13,7 @@ from boxwright.errors import ShapeError
 
 from .checks import check_boxes
 from .dispatch import run
+from .registration import register_op
 
 PasteMethod = Literal["sampled", "resized"]
 PASTE_METHODS = ("sampled", "resized")
@@ -106,12 +107,12 @@ def _check_paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], method: st
         raise ShapeError(f"paste_masks has no method {method!r}; expected one of {', '.join(PASTE_METHODS)}")
 
 
-@torch.library.custom_op("boxwright::paste_masks", mutates_args=())
+@register_op("paste_masks")
 def _paste_masks(masks: Tensor, boxes: Tensor, size: Sequence[int], threshold: float, method: str) -> Tensor:
     settings = {"size": tuple(size), "threshold": threshold, "method": method}
     return run("paste_masks", masks.device.type, masks, boxes, **settings)  # type: ignore[no-any-return]
 
 
-@_paste_masks.register_fake
+@torch.library.register_fake("boxwright::paste_masks")
 def _(masks: Tensor, boxes: Tensor, size: Sequence[int], threshold: float, method: str) -> Tensor:
     return masks.new_empty(masks.shape[0], *size, dtype=torch.bool)

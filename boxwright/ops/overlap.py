@@ -13,6 +13,7 @@ from boxwright.errors import ShapeError
 
 from .checks import check_boxes
 from .dispatch import run
+from .registration import register_op
 
 
 def box_iou(a: Tensor, b: Tensor, *, offset: float = 0.0) -> Tensor:
@@ -58,21 +59,21 @@ def _same_type(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.detach().to(kind), b.detach().to(kind)
 
 
-@torch.library.custom_op("boxwright::box_iou", mutates_args=())
+@register_op("box_iou")
 def _box_iou(a: Tensor, b: Tensor, offset: float) -> Tensor:
     return run("box_iou", a.device.type, a, b, offset=offset)  # type: ignore[no-any-return]
 
 
-@torch.library.custom_op("boxwright::generalized_box_iou", mutates_args=())
+@register_op("generalized_box_iou")
 def _generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
     return run("generalized_box_iou", a.device.type, a, b)  # type: ignore[no-any-return]
 
 
-@_box_iou.register_fake
+@torch.library.register_fake("boxwright::box_iou")
 def _(a: Tensor, b: Tensor, offset: float) -> Tensor:
     return a.new_empty(a.shape[0], b.shape[0])
 
 
-@_generalized_box_iou.register_fake
+@torch.library.register_fake("boxwright::generalized_box_iou")
 def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], b.shape[0])

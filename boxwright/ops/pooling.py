@@ -18,6 +18,7 @@ from boxwright.errors import ShapeError
 from .checks import check_boxes, check_per_box
 from .dispatch import forced_backend, run, use_backend
 from .layout import at_least_float32, empty_maps, empty_pooled, is_channels_last
+from .registration import register_op
 
 MAX_COORDINATE = float(1 << 24)
 
@@ -114,7 +115,7 @@ def _sizes(features: Sequence[Tensor]) -> list[int]:
     return [n for f in features for n in f.shape]
 
 
-@torch.library.custom_op("boxwright::roi_align", mutates_args=())
+@register_op("roi_align", has_gradient=True)
 def _roi_align(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -139,7 +140,7 @@ def _roi_align(
     )
 
 
-@_roi_align.register_fake
+@torch.library.register_fake("boxwright::roi_align")
 def _(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -153,7 +154,7 @@ def _(
     return empty_pooled(features, rois.shape[0], output_size)
 
 
-@torch.library.custom_op("boxwright::roi_align_backward", mutates_args=())
+@register_op("roi_align_backward")
 def _roi_align_backward(
     grad: Tensor,
     rois: Tensor,
@@ -182,7 +183,7 @@ def _roi_align_backward(
     )
 
 
-@_roi_align_backward.register_fake
+@torch.library.register_fake("boxwright::roi_align_backward")
 def _(
     grad: Tensor,
     rois: Tensor,
@@ -198,7 +199,7 @@ def _(
     return empty_maps(grad, sizes, channels_last)
 
 
-@torch.library.custom_op("boxwright::roi_pool", mutates_args=())
+@register_op("roi_pool", has_gradient=True)
 def _roi_pool(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -212,7 +213,7 @@ def _roi_pool(
     return run("roi_pool", rois.device.type, features, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
 
 
-@_roi_pool.register_fake
+@torch.library.register_fake("boxwright::roi_pool")
 def _(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -225,7 +226,7 @@ def _(
     return out, torch.empty_like(out, dtype=torch.int64)
 
 
-@torch.library.custom_op("boxwright::roi_pool_backward", mutates_args=())
+@register_op("roi_pool_backward")
 def _roi_pool_backward(
     grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, sizes: Sequence[int], channels_last: bool
 ) -> list[Tensor]:
@@ -233,14 +234,14 @@ def _roi_pool_backward(
     return run("roi_pool_backward", grad.device.type, *given, sizes=sizes, channels_last=channels_last)  # type: ignore[no-any-return]
 
 
-@_roi_pool_backward.register_fake
+@torch.library.register_fake("boxwright::roi_pool_backward")
 def _(
     grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, sizes: Sequence[int], channels_last: bool
 ) -> list[Tensor]:
     return empty_maps(grad, sizes, channels_last)
 
 
-@torch.library.custom_op("boxwright::roi_crop", mutates_args=())
+@register_op("roi_crop", has_gradient=True)
 def _roi_crop(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -253,7 +254,7 @@ def _roi_crop(
     return run("roi_crop", rois.device.type, features, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
 
 
-@_roi_crop.register_fake
+@torch.library.register_fake("boxwright::roi_crop")
 def _(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -265,7 +266,7 @@ def _(
     return empty_pooled(features, rois.shape[0], output_size)
 
 
-@torch.library.custom_op("boxwright::roi_crop_backward", mutates_args=())
+@register_op("roi_crop_backward")
 def _roi_crop_backward(
     grad: Tensor,
     rois: Tensor,
@@ -280,7 +281,7 @@ def _roi_crop_backward(
     return run("roi_crop_backward", rois.device.type, grad, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
 
 
-@_roi_crop_backward.register_fake
+@torch.library.register_fake("boxwright::roi_crop_backward")
 def _(
     grad: Tensor,
     rois: Tensor,
@@ -335,6 +336,6 @@ def _backward_roi_pool(ctx: Any, grad: Tensor, grad_where: Tensor | None) -> tup
     return (grads, *[None] * 5)
 
 
-_roi_align.register_autograd(_backward_roi_align, setup_context=_setup_linear)
-_roi_crop.register_autograd(_backward_roi_crop, setup_context=_setup_linear)
-_roi_pool.register_autograd(_backward_roi_pool, setup_context=_setup_roi_pool)
+torch.library.register_autograd("boxwright::roi_align", _backward_roi_align, setup_context=_setup_linear)
+torch.library.register_autograd("boxwright::roi_crop", _backward_roi_crop, setup_context=_setup_linear)
+torch.library.register_autograd("boxwright::roi_pool", _backward_roi_pool, setup_context=_setup_roi_pool)

@@ -10,6 +10,7 @@ from boxwright.errors import ShapeError
 from .checks import check_boxes, check_per_box
 from .dispatch import run
 from .layout import at_least_float32
+from .registration import register_op
 
 Scoring = Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"]
 SOFT_METHODS = ("linear", "gaussian")
@@ -115,7 +116,7 @@ def _prepare(boxes: Tensor, scores: Tensor, groups: Tensor) -> tuple[Tensor, Ten
     return at_least_float32(boxes.detach()), at_least_float32(scores.detach()), groups.long()
 
 
-@torch.library.custom_op("boxwright::nms_keep", mutates_args=())
+@register_op("nms_keep")
 def _nms_keep(
     boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, offset: float, inclusive: bool
 ) -> Tensor:
@@ -123,12 +124,12 @@ def _nms_keep(
     return run("nms_keep", boxes.device.type, boxes, scores, groups, **settings)  # type: ignore[no-any-return]
 
 
-@_nms_keep.register_fake
+@torch.library.register_fake("boxwright::nms_keep")
 def _(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, offset: float, inclusive: bool) -> Tensor:
     return boxes.new_empty(boxes.shape[0], dtype=torch.bool)
 
 
-@torch.library.custom_op("boxwright::soft_nms", mutates_args=())
+@register_op("soft_nms")
 def _soft_nms(
     boxes: Tensor,
     scores: Tensor,
@@ -150,7 +151,7 @@ def _soft_nms(
     return run("soft_nms", boxes.device.type, boxes, scores, groups, **settings)  # type: ignore[no-any-return]
 
 
-@_soft_nms.register_fake
+@torch.library.register_fake("boxwright::soft_nms")
 def _(
     boxes: Tensor,
     scores: Tensor,
@@ -164,7 +165,7 @@ def _(
     return torch.empty_like(scores), torch.empty_like(scores, dtype=torch.bool)
 
 
-@torch.library.custom_op("boxwright::box_voting", mutates_args=())
+@register_op("box_voting")
 def _box_voting(
     kept_boxes: Tensor,
     kept_scores: Tensor,
@@ -182,7 +183,7 @@ def _box_voting(
     return run("box_voting", kept_boxes.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
-@_box_voting.register_fake
+@torch.library.register_fake("boxwright::box_voting")
 def _(
     kept_boxes: Tensor,
     kept_scores: Tensor,

@@ -15,6 +15,7 @@ from boxwright.ops.cpu import threads
 from tests.ops.cases import random_boxes, random_index
 
 WORK = """
+import sys
 import torch
 from boxwright import ops
 boxes = torch.arange(40.0).view(10, 4).cumsum(1)
@@ -23,6 +24,7 @@ with ops.use_backend("cpu"):
 from boxwright.ops.cpu import iou
 stats = iou._iou_rows.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+print("torch._dynamo" in sys.modules)
 """
 
 
@@ -40,7 +42,8 @@ def finish(process):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert err == ""
-    total, counts = out.splitlines()
+    total, counts, has_compiler = out.splitlines()
+    assert has_compiler == "False", "torch's compiler is imported: a second or more of every start"
     return float(total), counts
 
 

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from boxwright import ops
+from boxwright.errors import BackendError
 from tests.ops.cases import awkward_rois, random_boxes, random_index, random_maps, seeded
 
 ROIS, IMAGES, LEVELS = awkward_rois()[:5], random_index(5, 2), random_index(5, 2, seed=1)
@@ -69,6 +70,15 @@ def test_the_fake_result_lies_in_memory_as_the_real_one(backend, name, variant):
         fake = op(*given)
     for a, b in zip(*((x,) if isinstance(x, torch.Tensor) else x for x in (real, fake)), strict=True):
         assert (a.shape, a.dtype, a.stride()) == (b.shape, b.dtype, b.stride())
+
+
+def test_a_second_derivative_is_an_error_not_zeros(cpu):
+    feature = maps(False)
+    pooled = ops.roi_align(feature, ROIS, IMAGES, LEVELS, scales=SCALES, output_size=(2, 2))
+    grad = torch.ones_like(pooled).requires_grad_()
+    (first, _) = torch.autograd.grad(pooled, feature, grad, create_graph=True)
+    with pytest.raises(BackendError, match="roi_align_backward has no gradient; detach its inputs"):
+        first.sum().backward()
 
 
 class Head(torch.nn.Module):
