@@ -39,7 +39,7 @@ def _without_class_0(state: State) -> State:
         return state
     changed, num_anchors = dict(state), len(state["head.delta.bias"]) // DELTAS
     for name in _RETINANET_SCORES:
-        by_anchor = state[name].unflatten(0, (num_anchors, -1))
+        by_anchor = state[name].reshape(num_anchors, -1, *state[name].shape[1:])
         changed[name] = by_anchor[:, 1:].flatten(0, 1)
         changed[UNREAD + name] = by_anchor[:, 0]
     return changed
@@ -51,7 +51,7 @@ def _with_class_0(state: Mapping[str, Tensor]) -> State:
         return dict(state)
     changed, num_anchors = dict(state), len(state["head.delta.bias"]) // DELTAS
     for name, start in zip(_RETINANET_SCORES, (0.0, _PRIOR), strict=True):
-        by_anchor = state[name].unflatten(0, (num_anchors, -1))
+        by_anchor = state[name].reshape(num_anchors, -1, *state[name].shape[1:])
         unread = state.get(UNREAD + name, torch.full_like(by_anchor[:, 0], start))
         changed[name] = torch.cat((unread[:, None], by_anchor), dim=1).flatten(0, 1)
     return changed

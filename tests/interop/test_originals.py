@@ -73,10 +73,10 @@ def parameters_of_the_harness(recording: Recording) -> dict[str, torch.Tensor]:
     return Comparison(recording).detector.model.state_dict()
 
 
-def assert_same_parameters(detector: Detector, recording: Recording) -> None:
+def assert_same_parameters(detector: Detector, recording: Recording, but: str = "no such name") -> None:
     expected, found = parameters_of_the_harness(recording), detector.model.state_dict()
     assert found.keys() == expected.keys()
-    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    assert [name for name in expected if not torch.equal(found[name], expected[name]) and but not in name] == []
 
 
 @pytest.mark.parametrize("recording", ALL)
@@ -102,15 +102,21 @@ def test_config_and_checkpoint_of_the_original_load_to_the_recorded_model(record
 @pytest.mark.slow
 @pytest.mark.parametrize("recording", BY_CAFFE2)
 def test_a_pickle_of_blobs_loads_to_the_recorded_model(recording, tmp_path):
-    """Detectron's model files hold the config's text beside the blobs."""
+    """Detectron's model files hold the config's text beside the blobs.
+
+    Its enlarging kernel is a constant that is not read, whereas the recording filled it with numbers.
+    """
     named = background_first(from_detectron_pytorch(recording.state()))  # both Detectrons have it first
-    blobs = {blob_name(name): value.numpy() for name, value in named.items()}
+    blobs = {blob_name(name): value.numpy() for name, value in named.items() if "upsample" not in name}
     momentum = {f"{name}_momentum": value for name, value in blobs.items() if name.startswith("fc6")}
     config = original_config(recording)
     with open(tmp_path / "model_final.pkl", "wb") as file:
         pickle.dump({"blobs": blobs | momentum, "cfg": config.read_text()}, file, protocol=2)
-    assert_same_parameters(load(config, weights=tmp_path / "model_final.pkl", device="cpu"), recording)
-    assert_same_parameters(load(tmp_path / "model_final.pkl", device="cpu"), recording)
+    for detector in (
+        load(config, weights=tmp_path / "model_final.pkl", device="cpu"),
+        load(tmp_path / "model_final.pkl", device="cpu"),
+    ):
+        assert_same_parameters(detector, recording, but="upsample")
 
 
 BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}  # of a ResNet-50
