@@ -9,6 +9,7 @@ from boxwright.config import load_config, override, parse_config, preset, preset
 from boxwright.config.schema import Config
 from boxwright.errors import ConfigError
 
+from .coco_names import with_coco_names
 from .config_files import check_text, is_readable, read_text
 from .detectron2_config import read_detectron2
 from .detectron2_keys import KEYS as DETECTRON2_KEYS
@@ -35,24 +36,34 @@ def read_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
 
 
 def read_config_report(source: Path | str) -> Result:
-    """The settings, and what became of every key."""
+    """The settings, and what became of every key. Models of COCO get its class names, which no source writes down."""
+    config, report = _read_source(source)
+    return with_coco_names(config, weights=report.weights), report
+
+
+def _read_source(source: Path | str) -> Result:
     if isinstance(source, str):
         named = _by_name(source)
         if named is not None:
             return named
         if "\n" in source or not _may_be_path(source):
-            return read_config_text(source, source="config text")
+            return _read_text(source, source="config text")
     path = Path(source).expanduser()
     if not is_readable(path):
         raise ConfigError(
             f"{source}: neither a file, nor a preset, nor a published model, nor a torchvision builder"
             f"{nearest(str(source), [*preset_names(), *BUILDERS])}"
         )
-    return read_config_text(read_text(path), source=str(path), folder=path.parent, path=path)
+    return _read_text(read_text(path), source=str(path), folder=path.parent, path=path)
 
 
-def read_config_text(text: str, *, source: str, folder: Path | None = None, path: Path | None = None) -> Result:
+def read_config_text(text: str, *, source: str) -> Result:
     """Settings from text alone, such as the one that mmdetection keeps inside a checkpoint."""
+    config, report = _read_text(text, source=source)
+    return with_coco_names(config, weights=report.weights), report
+
+
+def _read_text(text: str, *, source: str, folder: Path | None = None, path: Path | None = None) -> Result:
     check_text(text, source=source)
     if is_torchvision(text):
         return read_torchvision(text, source=source)

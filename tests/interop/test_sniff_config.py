@@ -127,3 +127,37 @@ def test_a_checkpoint_given_as_a_config_is_told_apart(tmp_path):
         read_config(tmp_path / "m.pth")
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: neither a file"):
         read_config(tmp_path / "nowhere.yaml")
+
+
+COCO = {
+    "detectron2/COCO-Detection/faster_rcnn_R_50_FPN_3x": ("person", "toothbrush"),
+    "detectron/e2e_keypoint_rcnn_R-50-FPN_1x": ("person", "person"),
+    "mmdet/faster_rcnn_r50_fpn_1x_coco": ("person", "toothbrush"),
+    "torchvision/maskrcnn_resnet50_fpn": ("person", "toothbrush"),
+    "torchvision/keypointrcnn_resnet50_fpn": ("person", "person"),
+}
+
+
+@pytest.mark.parametrize(("name", "ends"), COCO.items())
+def test_a_model_of_coco_has_the_names_of_its_classes(name, ends):
+    names = read_config(name).model.class_names
+    assert (names[0], names[-1]) == ends
+
+
+def test_torchvision_has_a_place_for_every_id_of_coco():
+    names = read_config("torchvision/maskrcnn_resnet50_fpn").model.class_names
+    assert [names[number - 1] for number in (1, 12, 13, 44, 90)] == [
+        *("person", "unused 12", "stop sign", "bottle", "toothbrush"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fasterrcnn_resnet50_fpn()",
+        "detectron2/Cityscapes/mask_rcnn_R_50_FPN",
+        "detectron2/PascalVOC-Detection/faster_rcnn_R_50_C4",
+    ],
+)
+def test_models_of_other_data_get_no_names_of_coco(name):
+    assert "toothbrush" not in read_config(name).model.class_names
