@@ -1,0 +1,1 @@
+"""mmdetection's way to call a detector: in scripts `mmdet.apis` becomes `boxwright.compat.mmdet.apis`."""
