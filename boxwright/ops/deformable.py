@@ -10,7 +10,7 @@ from boxwright.errors import ShapeError
 
 from .dispatch import forced_backend, run, use_backend
 from .layout import is_channels_last, memory_format
-from .registration import register_op
+from .registration import register_fake, register_op
 
 
 def deform_conv2d(
@@ -88,7 +88,7 @@ def _deform_conv2d(
     return run("deform_conv2d", input.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::deform_conv2d")
+@register_fake("deform_conv2d")
 def _(
     input: Tensor,
     offset: Tensor,
@@ -122,7 +122,7 @@ def _deform_conv2d_backward(
     return run("deform_conv2d_backward", input.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::deform_conv2d_backward")
+@register_fake("deform_conv2d_backward")
 def _(
     grad: Tensor,
     input: Tensor,

@@ -13,7 +13,7 @@ from boxwright.errors import ShapeError
 
 from .checks import check_boxes
 from .dispatch import run
-from .registration import register_op
+from .registration import register_fake, register_op
 
 PasteMethod = Literal["sampled", "resized"]
 PASTE_METHODS = ("sampled", "resized")
@@ -113,6 +113,6 @@ def _paste_masks(masks: Tensor, boxes: Tensor, size: Sequence[int], threshold: f
     return run("paste_masks", masks.device.type, masks, boxes, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::paste_masks")
+@register_fake("paste_masks")
 def _(masks: Tensor, boxes: Tensor, size: Sequence[int], threshold: float, method: str) -> Tensor:
     return masks.new_empty(masks.shape[0], *size, dtype=torch.bool)

@@ -13,7 +13,7 @@ from boxwright.errors import ShapeError
 
 from .checks import check_boxes
 from .dispatch import run
-from .registration import register_op
+from .registration import register_fake, register_op
 
 
 def box_iou(a: Tensor, b: Tensor, *, offset: float = 0.0) -> Tensor:
@@ -69,11 +69,11 @@ def _generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
     return run("generalized_box_iou", a.device.type, a, b)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::box_iou")
+@register_fake("box_iou")
 def _(a: Tensor, b: Tensor, offset: float) -> Tensor:
     return a.new_empty(a.shape[0], b.shape[0])
 
 
-@torch.library.register_fake("boxwright::generalized_box_iou")
+@register_fake("generalized_box_iou")
 def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], b.shape[0])

@@ -18,7 +18,7 @@ from boxwright.errors import ShapeError
 from .checks import check_boxes, check_per_box
 from .dispatch import forced_backend, run, use_backend
 from .layout import at_least_float32, empty_maps, empty_pooled, is_channels_last
-from .registration import register_op
+from .registration import register_fake, register_op
 
 MAX_COORDINATE = float(1 << 24)
 
@@ -140,7 +140,7 @@ def _roi_align(
     )
 
 
-@torch.library.register_fake("boxwright::roi_align")
+@register_fake("roi_align")
 def _(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -183,7 +183,7 @@ def _roi_align_backward(
     )
 
 
-@torch.library.register_fake("boxwright::roi_align_backward")
+@register_fake("roi_align_backward")
 def _(
     grad: Tensor,
     rois: Tensor,
@@ -213,7 +213,7 @@ def _roi_pool(
     return run("roi_pool", rois.device.type, features, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::roi_pool")
+@register_fake("roi_pool")
 def _(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -234,7 +234,7 @@ def _roi_pool_backward(
     return run("roi_pool_backward", grad.device.type, *given, sizes=sizes, channels_last=channels_last)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::roi_pool_backward")
+@register_fake("roi_pool_backward")
 def _(
     grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, sizes: Sequence[int], channels_last: bool
 ) -> list[Tensor]:
@@ -254,7 +254,7 @@ def _roi_crop(
     return run("roi_crop", rois.device.type, features, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::roi_crop")
+@register_fake("roi_crop")
 def _(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -281,7 +281,7 @@ def _roi_crop_backward(
     return run("roi_crop_backward", rois.device.type, grad, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::roi_crop_backward")
+@register_fake("roi_crop_backward")
 def _(
     grad: Tensor,
     rois: Tensor,

@@ -36,3 +36,8 @@ def _refuse(name: str) -> Callable[..., Any]:
         raise BackendError(f"{name} has no gradient; detach its inputs, or use torch.no_grad()")
 
     return backward
+
+
+def register_fake(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: the shapes, types and layouts of an op's results, for tracing without data."""
+    return torch.library.register_fake(f"boxwright::{name}")  # type: ignore[no-any-return]

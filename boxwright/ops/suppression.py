@@ -10,7 +10,7 @@ from boxwright.errors import ShapeError
 from .checks import check_boxes, check_per_box
 from .dispatch import run
 from .layout import at_least_float32
-from .registration import register_op
+from .registration import register_fake, register_op
 
 Scoring = Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"]
 SOFT_METHODS = ("linear", "gaussian")
@@ -124,7 +124,7 @@ def _nms_keep(
     return run("nms_keep", boxes.device.type, boxes, scores, groups, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::nms_keep")
+@register_fake("nms_keep")
 def _(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, offset: float, inclusive: bool) -> Tensor:
     return boxes.new_empty(boxes.shape[0], dtype=torch.bool)
 
@@ -151,7 +151,7 @@ def _soft_nms(
     return run("soft_nms", boxes.device.type, boxes, scores, groups, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::soft_nms")
+@register_fake("soft_nms")
 def _(
     boxes: Tensor,
     scores: Tensor,
@@ -183,7 +183,7 @@ def _box_voting(
     return run("box_voting", kept_boxes.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
-@torch.library.register_fake("boxwright::box_voting")
+@register_fake("box_voting")
 def _(
     kept_boxes: Tensor,
     kept_scores: Tensor,

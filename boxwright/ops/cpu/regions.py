@@ -4,19 +4,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
 
-from .sampling import sample_channels_first, sample_channels_last, spread_channels_first, spread_channels_last
+from .memory import allocate
+from .sampling import (
+    list_taps,
+    sample_channels_first,
+    sample_channels_last,
+    spread_channels_first,
+    spread_channels_last,
+)
 from .threads import run_chunks
 
 # Small enough to balance threads, large enough that a chunk costs far more than handing it out.
 REGIONS_PER_CHUNK = 8
 ROWS_PER_BAND = 8
 CHANNELS_PER_BLOCK = 16
+# Regions are pooled in the order of their place, by bands of this many rows: what they share stays in the cache.
+ROWS_PER_WALK = 16
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,22 @@ class Regions:
     grids: NDArray[Any]
     first: list[int]
     is_clamped: bool
+    num_bins: tuple[int, int]
 
-    def of_level(self, level: int) -> tuple[NDArray[Any], ...]:
+    def of_level(self, level: int) -> "Regions":
         part = slice(self.first[level], self.first[level + 1])
-        return self.image[part], self.row[part], self.geometry[part], self.grids[part]
+        first = [0, part.stop - part.start]
+        fields = (self.image[part], self.row[part], self.geometry[part], self.grids[part])
+        return Regions(*fields, first=first, is_clamped=self.is_clamped, num_bins=self.num_bins)
+
+    def taps(self, size: tuple[int, int], begin: int, end: int) -> tuple[NDArray[Any], ...]:
+        """Image, row, number of bins, and per axis and bin the taps of the regions begin..end in maps of this size."""
+        most = min(2 * max(int(self.grids[begin:end].max(initial=0)), 1), max(size) + 4)
+        shape = (end - begin, 2, max(self.num_bins))
+        pixel, weight = np.empty((*shape, most), np.int64), np.empty((*shape, most), self.geometry.dtype)
+        count = np.empty(shape, np.int64)
+        list_taps(self.geometry, self.grids, self.num_bins, size, self.is_clamped, begin, end, pixel, weight, count)
+        return self.image[begin:end], self.row[begin:end], self.num_bins, pixel, weight, count  # type: ignore[return-value]
 
 
 def are_good(rois: Tensor, batch_index: Tensor, levels: Tensor, num_images: int, num_levels: int) -> Tensor:
@@ -60,90 +82,106 @@ def arrange(
     levels: Tensor,
     *,
     num_levels: int,
+    num_bins: tuple[int, int],
     is_clamped: bool,
 ) -> Regions:
-    """Sorts regions by level; bad ones go to the first image of level 0, without samples."""
-    levels = torch.where(good, levels, 0)
-    order = torch.argsort(levels, stable=True)
-    counts = torch.bincount(levels, minlength=num_levels)
+    """Sorts regions by level, image and place; bad ones go to the first image of level 0, without samples."""
+    level, image = (torch.where(good, t, 0).numpy() for t in (levels, batch_index))
+    placed = torch.where(good[:, None], geometry, 0).numpy()
+    order = np.lexsort((placed[:, 2], placed[:, 0] // ROWS_PER_WALK, image, level))
+    counts = np.bincount(level, minlength=num_levels)
     return Regions(
-        image=torch.where(good, batch_index, 0)[order].numpy(),
-        row=order.numpy(),
-        geometry=torch.where(good[:, None], geometry, 0)[order].numpy(),
-        grids=torch.where(good[:, None], grids, 0)[order].numpy(),
-        first=[0, *counts.cumsum(0).tolist()],
+        image=image[order],
+        row=order,
+        geometry=placed[order],
+        grids=torch.where(good[:, None], grids, 0).numpy()[order],
+        first=[0, *counts.cumsum().tolist()],
         is_clamped=is_clamped,
+        num_bins=num_bins,
     )
 
 
-def pool_regions(features: Sequence[Tensor], regions: Regions, output_size: tuple[int, int]) -> Tensor:
+def pool_regions(features: Sequence[Tensor], regions: Regions) -> Tensor:
     """L maps (B, C, Hl, Wl) -> (R, C, ph, pw) in their type and layout; channels-last maps are read where they are."""
-    out = empty_pooled(features, len(regions.row), output_size)
+    out = allocate(empty_pooled(features, len(regions.row), regions.num_bins))
     if is_channels_last(features):
         narrow_out = out if out.dtype != torch.float16 else out.float()
         for level, one in enumerate(features):
-            _pool_channels_last(one, regions.of_level(level), regions.is_clamped, narrow_out)
+            _pool_channels_last(one, regions.of_level(level), narrow_out)
         return out if narrow_out is out else out.copy_(narrow_out)
     wide_out = at_least_float32(out)
     for level, one in enumerate(features):
-        _pool_channels_first(at_least_float32(one).contiguous(), regions.of_level(level), regions.is_clamped, wide_out)
+        _pool_channels_first(at_least_float32(one.detach()).contiguous(), regions.of_level(level), wide_out)
     return out if wide_out is out else out.copy_(wide_out)
 
 
 def spread_regions(grad: Tensor, regions: Regions, sizes: Sequence[int], channels_last: bool) -> list[Tensor]:
     """(R, C, ph, pw) -> the gradients of the maps, in the type of `grad`; summed in float32 or better."""
     wide = at_least_float32(grad).contiguous(memory_format=memory_format(channels_last))
-    maps = empty_maps(wide, sizes, channels_last)
+    maps = [allocate(one) for one in empty_maps(wide, sizes, channels_last)]
     spread = _spread_channels_last if channels_last else _spread_channels_first
     for level, one in enumerate(maps):
-        spread(wide, regions.of_level(level), regions.is_clamped, one)
+        spread(wide, regions.of_level(level), one)
     return [one.to(grad.dtype) for one in maps]
 
 
-def _pool_channels_last(one: Tensor, part: tuple[NDArray[Any], ...], is_clamped: bool, out: Tensor) -> None:
-    one = one.float() if one.dtype == torch.float16 else one
-    maps, target = as_channels_last_array(one), as_channels_last_array(out)
-    kind = torch.promote_types(one.dtype, torch.float32)
+def _pool_channels_last(one: Tensor, regions: Regions, out: Tensor) -> None:
+    one = one.detach().float() if one.dtype == torch.float16 else one.detach()
+    maps, target, size = flat_array(one), flat_array(out), _size(one)
+    kind = _array_type(torch.promote_types(one.dtype, torch.float32))
 
     def work(begin: int, end: int) -> None:
-        total = torch.empty(one.shape[1], dtype=kind).numpy()
-        sample_channels_last(maps, *part, is_clamped, begin, end, total, target)
+        taps = regions.taps(size[:2], begin, end)
+        most = taps[-2].shape[-1] ** 2
+        scratch = np.empty(most, np.uint64), np.empty(most, kind), np.empty(size[2], kind)
+        sample_channels_last(maps, *size, *taps, *scratch, target)
 
-    run_chunks(work, len(part[0]), REGIONS_PER_CHUNK)
+    run_chunks(work, len(regions.row), REGIONS_PER_CHUNK)
 
 
-def _pool_channels_first(one: Tensor, part: tuple[NDArray[Any], ...], is_clamped: bool, out: Tensor) -> None:
-    maps, target = one.detach().numpy(), out.numpy()
+def _pool_channels_first(one: Tensor, regions: Regions, out: Tensor) -> None:
+    maps, target, size = flat_array(one), flat_array(out), _size(one)
+
+    def work(begin: int, end: int) -> None:
+        line = np.empty(size[1], maps.dtype)
+        sample_channels_first(maps, *size, *regions.taps(size[:2], begin, end), line, target)
+
+    run_chunks(work, len(regions.row), REGIONS_PER_CHUNK)
+
+
+def _spread_channels_last(grad: Tensor, regions: Regions, one: Tensor) -> None:
+    source, maps, size = flat_array(grad), flat_array(one), _size(one)
+    taps = regions.taps(size[:2], 0, len(regions.row))
     run_chunks(
-        lambda begin, end: sample_channels_first(maps, *part, is_clamped, begin, end, target),
-        len(part[0]),
-        REGIONS_PER_CHUNK,
-    )
-
-
-def _spread_channels_last(grad: Tensor, part: tuple[NDArray[Any], ...], is_clamped: bool, one: Tensor) -> None:
-    source, maps = as_channels_last_array(grad), as_channels_last_array(one)
-    num_bands = one.shape[0] * -(-one.shape[2] // ROWS_PER_BAND)
-    run_chunks(
-        lambda begin, end: spread_channels_last(source, *part, is_clamped, ROWS_PER_BAND, begin, end, maps),
-        num_bands,
+        lambda begin, end: spread_channels_last(source, *size, *taps, ROWS_PER_BAND, begin, end, maps),
+        one.shape[0] * -(-one.shape[2] // ROWS_PER_BAND),
         1,
     )
 
 
-def _spread_channels_first(grad: Tensor, part: tuple[NDArray[Any], ...], is_clamped: bool, one: Tensor) -> None:
-    source, maps = grad.numpy(), one.numpy()
-    num_blocks = one.shape[0] * -(-one.shape[1] // CHANNELS_PER_BLOCK)
-    run_chunks(
-        lambda begin, end: spread_channels_first(source, *part, is_clamped, CHANNELS_PER_BLOCK, begin, end, maps),
-        num_blocks,
-        1,
-    )
+def _spread_channels_first(grad: Tensor, regions: Regions, one: Tensor) -> None:
+    source, maps, size = flat_array(grad), flat_array(one), _size(one)
+    taps = regions.taps(size[:2], 0, len(regions.row))
+
+    def work(begin: int, end: int) -> None:
+        line = np.empty(size[1], maps.dtype)
+        spread_channels_first(source, *size, *taps, CHANNELS_PER_BLOCK, begin, end, line, maps)
+
+    run_chunks(work, one.shape[0] * -(-one.shape[1] // CHANNELS_PER_BLOCK), 1)
 
 
-def as_channels_last_array(x: Tensor) -> NDArray[Any]:
-    """(B, C, H, W) laid out as B, H, W, C -> that array, without a copy; bfloat16 as its 16 bits."""
+def _size(one: Tensor) -> tuple[int, int, int]:
+    """Height, width, channels."""
+    return one.shape[2], one.shape[3], one.shape[1]
+
+
+def _array_type(kind: torch.dtype) -> np.dtype[Any]:
+    found: np.dtype[Any] = torch.empty(0, dtype=kind).numpy().dtype
+    return found
+
+
+def flat_array(x: Tensor) -> NDArray[Any]:
+    """A dense tensor as the flat array that it is in memory, without a copy; bfloat16 as its 16 bits."""
     stored = x.detach().view(torch.uint16) if x.dtype == torch.bfloat16 else x.detach()
-    array: NDArray[Any] = stored.permute(0, 2, 3, 1).numpy()
-    # Sizes of 1 leave strides that numpy does not take for contiguous, though the memory is.
-    return array if array.flags.c_contiguous else array.reshape(array.shape)
+    array: NDArray[Any] = stored.as_strided((stored.numel(),), (1,)).numpy()
+    return array

@@ -24,7 +24,7 @@ def roi_align(
     """As `reference.roi_align`."""
     num_images = features[0].shape[0]
     regions = _regions(rois, batch_index, levels, num_images, scales, output_size, sampling_ratio, aligned)
-    return pool_regions(features, regions, output_size)
+    return pool_regions(features, regions)
 
 
 def roi_align_backward(
@@ -65,4 +65,6 @@ def _regions(
     else:
         grids = bin_size.ceil().clamp(0, MAX_GRID).long()
     geometry = torch.stack((start, bin_size), dim=2).flatten(1)
-    return arrange(geometry, grids, good, batch_index, levels, num_levels=len(scales), is_clamped=True)
+    return arrange(
+        geometry, grids, good, batch_index, levels, num_levels=len(scales), num_bins=output_size, is_clamped=True
+    )

@@ -18,9 +18,8 @@ def roi_crop(
     output_size: tuple[int, int],
 ) -> Tensor:
     """As `reference.roi_crop`."""
-    return pool_regions(
-        features, _regions(rois, batch_index, levels, features[0].shape[0], scales, output_size), output_size
-    )
+    regions = _regions(rois, batch_index, levels, features[0].shape[0], scales, output_size)
+    return pool_regions(features, regions)
 
 
 def roi_crop_backward(
@@ -58,4 +57,6 @@ def _regions(
     step = torch.where(num_points == 1, 0, step)
     geometry = torch.stack((first - 0.5 * step, step), dim=2).flatten(1)
     grids = torch.ones(len(rois), 2, dtype=torch.int64)
-    return arrange(geometry, grids, good, batch_index, levels, num_levels=len(scales), is_clamped=False)
+    return arrange(
+        geometry, grids, good, batch_index, levels, num_levels=len(scales), num_bins=output_size, is_clamped=False
+    )

@@ -2,7 +2,10 @@
 
 Letters: B images, H x W pixels, C channels, R regions, ph x pw bins. A region is where its first bin begins and how
 large a bin is, in feature pixels, and how many samples a bin has along each axis. The mean over a bin is separable, so
-along each axis a bin is a short list of taps: pixel and weight.
+along each axis a bin is a short list of taps: pixel and weight. `list_taps` makes them, exactly as in the definition;
+the other kernels only multiply and add. All maps are flat and all scratch is handed in: for Numba, making and slicing
+arrays takes longer to compile than everything else here. Places in flat arrays are unsigned: a signed one might count
+from the end, which Numba would check at every step of the inner loops.
 """
 
 import numpy as np
@@ -42,225 +45,189 @@ def _narrow(value, like):
 
 
 @exact_kernel
-def _add_tap(pixel, weight, n, index, share):
-    """Adds to one of the last two taps if it is for the same pixel, otherwise appends. Returns the number of taps."""
-    if n > 0 and pixel[n - 1] == index:
-        weight[n - 1] += share
-        return n
-    if n > 1 and pixel[n - 2] == index:
-        weight[n - 2] += share
-        return n
-    pixel[n] = index
-    weight[n] = share
-    return n + 1
+def list_taps(geometry, grids, num_bins, size, is_clamped, begin, end, pixel, weight, count):
+    """Regions begin..end -> per region, axis and bin its taps: pixel and weight (n, 2, bins, K), count (n, 2, bins).
 
-
-@exact_kernel
-def _fill_taps(start, bin_size, grid, size, is_clamped, pixel, weight, count):
-    """One axis of one region -> per bin its taps: pixel (bins, K), weight (bins, K), count (bins,).
-
-    The positions are computed as in the definition, operation by operation. `is_clamped`: up to one pixel outside
-    counts as the border and farther as nothing (RoIAlign); otherwise pixels outside count as 0 (RoICrop).
+    geometry (R, 4): y start, y bin, x start, x bin; grids (R, 2): samples per bin in y and x; num_bins and size: bins
+    and pixels of the map in y and x. The positions are computed as in the definition, operation by operation.
+    `is_clamped`: up to one pixel outside counts as the border and farther as nothing (RoIAlign); otherwise pixels
+    outside count as 0 (RoICrop). Where samples share a pixel their weights are added; K = 2 * grid always suffices.
     """
-    kind = weight.dtype.type
-    for p in range(len(count)):
-        n = 0
-        first = start + kind(p) * bin_size
-        share = kind(1) / kind(max(grid, 1))
-        for i in range(grid):
-            position = first + (kind(i) + kind(0.5)) * bin_size / kind(grid)
-            if is_clamped:
-                if not (position >= kind(-1) and position <= kind(size)):
-                    continue
-                position = min(max(position, kind(0)), kind(size - 1))
-            elif not (position > kind(-1) and position < kind(size)):
-                continue
-            low = int(np.floor(position))
-            part = position - kind(low)
-            if low >= 0:
-                n = _add_tap(pixel[p], weight[p], n, low, (kind(1) - part) * share)
-            if low + 1 < size and part > kind(0):
-                n = _add_tap(pixel[p], weight[p], n, low + 1, part * share)
-        count[p] = n
-
-
-@exact_kernel
-def _axis_scratch(num_bins, grids, begin, end, axis, like):
-    most = 1
-    for i in range(begin, end):
-        most = max(most, grids[i, axis])
-    pixel = np.zeros((num_bins, 2 * most), np.int64)
-    weight = np.zeros((num_bins, 2 * most), like.dtype)
-    return pixel, weight, np.zeros(num_bins, np.int64)
-
-
-@exact_kernel
-def _gather_bin(maps, image, ys, wy, ny, xs, wx, nx, offset, weight):
-    """The taps of one bin in both axes: where each pixel's channels begin, and its weight."""
-    n = 0
-    for a in range(ny):
-        row = (image * maps.shape[1] + ys[a]) * maps.shape[2]
-        for b in range(nx):
-            offset[n] = (row + xs[b]) * maps.shape[3]
-            weight[n] = wy[a] * wx[b]
-            n += 1
-    return n
+    kind = geometry.dtype.type
+    for r in range(begin, end):
+        for axis in range(2):
+            start, step, grid, last = geometry[r, 2 * axis], geometry[r, 2 * axis + 1], grids[r, axis], size[axis] - 1
+            share = kind(1) / kind(grid if grid > 0 else 1)
+            for p in range(num_bins[axis]):
+                n = 0
+                first = start + kind(p) * step
+                for i in range(grid):
+                    position = first + (kind(i) + kind(0.5)) * step / kind(grid)
+                    if not (position >= kind(-1) and position <= kind(last + 1)):
+                        continue
+                    if is_clamped:
+                        position = kind(0) if position < kind(0) else kind(last) if position > kind(last) else position
+                    low = int(np.floor(position))
+                    part = position - kind(low)
+                    for side in range(2):
+                        at = low + side
+                        w = (part if side == 1 else kind(1) - part) * share
+                        if at < 0 or at > last or (side == 1 and part == kind(0)):
+                            continue
+                        k = n - 1
+                        while k >= 0 and k > n - 4 and pixel[r - begin, axis, p, k] != at:
+                            k -= 1
+                        if k >= 0 and k > n - 4:
+                            weight[r - begin, axis, p, k] += w
+                        else:
+                            pixel[r - begin, axis, p, n] = at
+                            weight[r - begin, axis, p, n] = w
+                            n += 1
+                count[r - begin, axis, p] = n
 
 
 @kernel
-def sample_channels_last(maps, image, out_row, geometry, grids, is_clamped, begin, end, total, out):
-    """maps (B, H, W, C) -> out (R, ph, pw, C), for the regions begin..end of the list.
+def sample_channels_last(
+    maps, height, width, num_channels, image, row, num_bins, pixel, weight, count, offset, share, total, out
+):
+    """Flat maps (B, H, W, C) -> flat out (R, ph, pw, C), for the n regions of these taps.
 
-    image, out_row (n,): where to read and write. geometry (n, 4): y start, y bin, x start, x bin; grids (n, 2): samples
-    per bin in y and x. total (C,) is scratch, in the type of the sums.
+    image, row (n,): where to read and write. offset, share (K * K,) and total (C,) are scratch: offset unsigned, the
+    others in the type of the sums.
     """
-    num_channels = maps.shape[3]
-    flat = maps.reshape(-1)
-    ys, wy, ny = _axis_scratch(out.shape[1], grids, begin, end, 0, geometry)
-    xs, wx, nx = _axis_scratch(out.shape[2], grids, begin, end, 1, geometry)
-    offset = np.empty(ys.shape[1] * xs.shape[1], np.int64)
-    weight = np.empty(ys.shape[1] * xs.shape[1], total.dtype)
-    for r in range(begin, end):
-        _fill_taps(geometry[r, 0], geometry[r, 1], grids[r, 0], maps.shape[1], is_clamped, ys, wy, ny)
-        _fill_taps(geometry[r, 2], geometry[r, 3], grids[r, 1], maps.shape[2], is_clamped, xs, wx, nx)
-        for p in range(out.shape[1]):
-            for q in range(out.shape[2]):
-                n = _gather_bin(maps, image[r], ys[p], wy[p], ny[p], xs[q], wx[q], nx[q], offset, weight)
-                for c in range(num_channels):
+    channels = np.uint64(num_channels)
+    for r in range(len(image)):
+        at = np.uint64(row[r] * num_bins[0] * num_bins[1]) * channels
+        for p in range(num_bins[0]):
+            for q in range(num_bins[1]):
+                n = 0
+                for a in range(count[r, 0, p]):
+                    line = (image[r] * height + pixel[r, 0, p, a]) * width
+                    for b in range(count[r, 1, q]):
+                        offset[n] = np.uint64(line + pixel[r, 1, q, b]) * channels
+                        share[n] = weight[r, 0, p, a] * weight[r, 1, q, b]
+                        n += 1
+                for c in range(channels):
                     total[c] = 0
                 t = 0
                 while t + 4 <= n:
-                    w0, w1, w2, w3 = weight[t], weight[t + 1], weight[t + 2], weight[t + 3]
-                    f0 = flat[offset[t] : offset[t] + num_channels]
-                    f1 = flat[offset[t + 1] : offset[t + 1] + num_channels]
-                    f2 = flat[offset[t + 2] : offset[t + 2] + num_channels]
-                    f3 = flat[offset[t + 3] : offset[t + 3] + num_channels]
-                    for c in range(num_channels):
-                        total[c] += w0 * widen(f0[c]) + w1 * widen(f1[c]) + w2 * widen(f2[c]) + w3 * widen(f3[c])
+                    w0, w1, w2, w3 = share[t], share[t + 1], share[t + 2], share[t + 3]
+                    t0, t1, t2, t3 = offset[t], offset[t + 1], offset[t + 2], offset[t + 3]
+                    for c in range(channels):
+                        total[c] += (
+                            w0 * widen(maps[t0 + c])
+                            + w1 * widen(maps[t1 + c])
+                            + w2 * widen(maps[t2 + c])
+                            + w3 * widen(maps[t3 + c])
+                        )
                     t += 4
                 while t < n:
-                    w0 = weight[t]
-                    f0 = flat[offset[t] : offset[t] + num_channels]
-                    for c in range(num_channels):
-                        total[c] += w0 * widen(f0[c])
+                    w0, t0 = share[t], offset[t]
+                    for c in range(channels):
+                        total[c] += w0 * widen(maps[t0 + c])
                     t += 1
-                target = out[out_row[r], p, q]
-                for c in range(num_channels):
-                    target[c] = narrow(total[c], out)
+                for c in range(channels):
+                    out[at + c] = narrow(total[c], out)
+                at += channels
 
 
 @kernel
-def spread_channels_last(grad, image, row_of, geometry, grids, is_clamped, band_rows, begin, end, maps):
-    """The reverse: grad (R, ph, pw, C) -> maps (B, H, W, C), for the bands begin..end.
+def spread_channels_last(
+    grad, height, width, num_channels, image, row, num_bins, pixel, weight, count, band_rows, begin, end, maps
+):
+    """The reverse: flat grad (R, ph, pw, C) -> flat maps (B, H, W, C), for the bands begin..end and all R regions.
 
     A band is `band_rows` rows of one image: it stays in the cache while all regions add to it, in their order.
     """
-    height, num_channels = maps.shape[1], maps.shape[3]
+    channels = np.uint64(num_channels)
     bands_per_image = -(-height // band_rows)
-    ys, wy, ny = _axis_scratch(grad.shape[1], grids, 0, len(grids), 0, geometry)
-    xs, wx, nx = _axis_scratch(grad.shape[2], grids, 0, len(grids), 1, geometry)
     for band in range(begin, end):
         b = band // bands_per_image
         top = (band - b * bands_per_image) * band_rows
         bottom = min(top + band_rows, height)
-        for y in range(top, bottom):
-            band_row = maps[b, y].reshape(-1)
-            for i in range(len(band_row)):
-                band_row[i] = 0
-        for r in range(len(image)):
-            if image[r] != b or not _meets(geometry[r, 0], geometry[r, 1] * grad.shape[1], top, bottom):
-                continue
-            _fill_taps(geometry[r, 0], geometry[r, 1], grids[r, 0], height, is_clamped, ys, wy, ny)
-            _fill_taps(geometry[r, 2], geometry[r, 3], grids[r, 1], maps.shape[2], is_clamped, xs, wx, nx)
-            for p in range(grad.shape[1]):
-                for a in range(ny[p]):
-                    if ys[p, a] < top or ys[p, a] >= bottom:
-                        continue
-                    row = maps[b, ys[p, a]]
-                    for q in range(grad.shape[2]):
-                        g = grad[row_of[r], p, q]
-                        for k in range(nx[q]):
-                            w = wy[p, a] * wx[q, k]
-                            target = row[xs[q, k]]
-                            for c in range(num_channels):
-                                target[c] += w * g[c]
-
-
-@exact_kernel
-def _meets(start, length, top, bottom):
-    """Whether a region may have taps in these rows; generous by a pixel."""
-    low, high = min(start, start + length), max(start, start + length)
-    return low < bottom + 1 and high > top - 2
-
-
-@kernel
-def sample_channels_first(maps, image, out_row, geometry, grids, is_clamped, begin, end, out):
-    """maps (B, C, H, W) -> out (R, C, ph, pw), for the regions begin..end; arguments as in `sample_channels_last`."""
-    ys, wy, ny = _axis_scratch(out.shape[2], grids, begin, end, 0, geometry)
-    xs, wx, nx = _axis_scratch(out.shape[3], grids, begin, end, 1, geometry)
-    line = np.empty(maps.shape[3], maps.dtype)
-    for r in range(begin, end):
-        _fill_taps(geometry[r, 0], geometry[r, 1], grids[r, 0], maps.shape[2], is_clamped, ys, wy, ny)
-        _fill_taps(geometry[r, 2], geometry[r, 3], grids[r, 1], maps.shape[3], is_clamped, xs, wx, nx)
-        left, right = _span(xs, nx)
-        for c in range(maps.shape[1]):
-            for p in range(out.shape[2]):
-                for x in range(left, right):
-                    line[x] = 0
-                for a in range(ny[p]):
-                    w = wy[p, a]
-                    row = maps[image[r], c, ys[p, a]]
-                    for x in range(left, right):
-                        line[x] += w * row[x]
-                for q in range(out.shape[3]):
-                    total = line.dtype.type(0)
-                    for k in range(nx[q]):
-                        total += wx[q, k] * line[xs[q, k]]
-                    out[out_row[r], c, p, q] = total
-
-
-@kernel
-def spread_channels_first(grad, image, row_of, geometry, grids, is_clamped, channels_per_block, begin, end, maps):
-    """The reverse: grad (R, C, ph, pw) -> maps (B, C, H, W), for the blocks begin..end of one image's channels."""
-    num_channels = maps.shape[1]
-    blocks_per_image = -(-num_channels // channels_per_block)
-    ys, wy, ny = _axis_scratch(grad.shape[2], grids, 0, len(grids), 0, geometry)
-    xs, wx, nx = _axis_scratch(grad.shape[3], grids, 0, len(grids), 1, geometry)
-    line = np.empty(maps.shape[3], maps.dtype)
-    for block in range(begin, end):
-        b = block // blocks_per_image
-        first = (block - b * blocks_per_image) * channels_per_block
-        last = min(first + channels_per_block, num_channels)
-        for c in range(first, last):
-            plane = maps[b, c].reshape(-1)
-            for i in range(len(plane)):
-                plane[i] = 0
+        first, last = np.uint64((b * height + top) * width), np.uint64((b * height + bottom) * width)
+        for i in range(first * channels, last * channels):
+            maps[i] = 0
         for r in range(len(image)):
             if image[r] != b:
                 continue
-            _fill_taps(geometry[r, 0], geometry[r, 1], grids[r, 0], maps.shape[2], is_clamped, ys, wy, ny)
-            _fill_taps(geometry[r, 2], geometry[r, 3], grids[r, 1], maps.shape[3], is_clamped, xs, wx, nx)
-            left, right = _span(xs, nx)
+            for p in range(num_bins[0]):
+                for a in range(count[r, 0, p]):
+                    y = pixel[r, 0, p, a]
+                    if y < top or y >= bottom:
+                        continue
+                    source = np.uint64((row[r] * num_bins[0] + p) * num_bins[1]) * channels
+                    for q in range(num_bins[1]):
+                        for k in range(count[r, 1, q]):
+                            w = weight[r, 0, p, a] * weight[r, 1, q, k]
+                            target = np.uint64((b * height + y) * width + pixel[r, 1, q, k]) * channels
+                            for c in range(channels):
+                                maps[target + c] += w * grad[source + c]
+                        source += channels
+
+
+@kernel
+def sample_channels_first(maps, height, width, num_channels, image, row, num_bins, pixel, weight, count, line, out):
+    """Flat maps (B, C, H, W) -> flat out (R, C, ph, pw), for the n regions of these taps; line (W,) is scratch."""
+    for r in range(len(image)):
+        left, right = _span(pixel[r, 1], count[r, 1], num_bins[1])
+        at = row[r] * num_channels * num_bins[0] * num_bins[1]
+        for c in range(num_channels):
+            top = (image[r] * num_channels + c) * height
+            for p in range(num_bins[0]):
+                for x in range(left, right):
+                    line[x] = 0
+                for a in range(count[r, 0, p]):
+                    w = weight[r, 0, p, a]
+                    source = np.uint64((top + pixel[r, 0, p, a]) * width)
+                    for x in range(left, right):
+                        line[x] += w * maps[source + x]
+                for q in range(num_bins[1]):
+                    total = out.dtype.type(0)
+                    for k in range(count[r, 1, q]):
+                        total += weight[r, 1, q, k] * line[pixel[r, 1, q, k]]
+                    out[at] = total
+                    at += 1
+
+
+@kernel
+def spread_channels_first(
+    grad, height, width, num_channels, image, row, num_bins, pixel, weight, count, block, begin, end, line, maps
+):
+    """The reverse: flat grad (R, C, ph, pw) -> flat maps (B, C, H, W), blocks begin..end of `block` channels each."""
+    blocks_per_image = -(-num_channels // block)
+    for i in range(begin, end):
+        b = i // blocks_per_image
+        first = (i - b * blocks_per_image) * block
+        last = min(first + block, num_channels)
+        rows = (b * num_channels + first) * height, (b * num_channels + last) * height
+        for k in range(np.uint64(rows[0] * width), np.uint64(rows[1] * width)):
+            maps[k] = 0
+        for r in range(len(image)):
+            if image[r] != b:
+                continue
+            left, right = _span(pixel[r, 1], count[r, 1], num_bins[1])
+            source = (row[r] * num_channels + first) * num_bins[0] * num_bins[1]
             for c in range(first, last):
-                for p in range(grad.shape[2]):
+                for p in range(num_bins[0]):
                     for x in range(left, right):
                         line[x] = 0
-                    for q in range(grad.shape[3]):
-                        g = grad[row_of[r], c, p, q]
-                        for k in range(nx[q]):
-                            line[xs[q, k]] += wx[q, k] * g
-                    for a in range(ny[p]):
-                        w = wy[p, a]
-                        row = maps[b, c, ys[p, a]]
+                    for q in range(num_bins[1]):
+                        for k in range(count[r, 1, q]):
+                            line[pixel[r, 1, q, k]] += weight[r, 1, q, k] * grad[source]
+                        source += 1
+                    for a in range(count[r, 0, p]):
+                        w = weight[r, 0, p, a]
+                        target = np.uint64(((b * num_channels + c) * height + pixel[r, 0, p, a]) * width)
                         for x in range(left, right):
-                            row[x] += w * line[x]
+                            maps[target + x] += w * line[x]
 
 
 @exact_kernel
-def _span(pixel, count):
+def _span(pixel, count, num_bins):
     """The pixels from the first tap of all bins to the last: left, one past right."""
     left, right = 1 << 62, 0
-    for p in range(len(count)):
+    for p in range(num_bins):
         for k in range(count[p]):
             left, right = min(left, pixel[p, k]), max(right, pixel[p, k] + 1)
-    return min(left, right), right
+    return np.uint64(min(left, right)), np.uint64(right)
