@@ -38,6 +38,8 @@ _FILE = {
 }
 OPS = tuple(_FILE)
 _OF_DEVICE = {"cpu": "cpu", "cuda": "gpu"}
+# What runs on the CPU wherever the tensors are, and why.
+_ON_HOST = {"paste_masks_rle": "run lengths are made in the host's memory"}
 
 _forced: ContextVar[str | None] = ContextVar("boxwright_backend", default=None)
 _ran: dict[str, str] = {}
@@ -92,6 +94,8 @@ def run(op: str, device_type: str, *args: Any, **kwargs: Any) -> Any:
 
 @cache
 def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool) -> Choice:
+    if op in _ON_HOST:
+        device_type = "cpu"
     if forced is not None:
         return _force(op, device_type, forced, is_interpreting)
     backend = _OF_DEVICE.get(device_type)
@@ -101,7 +105,8 @@ def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool
     if function is None:
         return _reference(op, trouble)
     kind = {"cpu": "Numba", "gpu": "Triton"}[backend]
-    return Choice(op=op, backend=backend, reason=f"{kind} kernels for device type {device_type!r}", function=function)
+    reason = _ON_HOST.get(op, f"{kind} kernels for device type {device_type!r}")
+    return Choice(op=op, backend=backend, reason=reason, function=function)
 
 
 def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Choice:
@@ -109,14 +114,21 @@ def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Cho
         raise BackendError(
             f"{op}: the cpu backend is forced, but the tensors are on {device_type!r}; move them with .cpu()"
         )
-    if forced == "gpu" and device_type == "cpu" and not is_interpreting:
-        raise BackendError(
-            f"{op}: the gpu backend is forced, but the tensors are on 'cpu'; set TRITON_INTERPRET=1 first"
-        )
+    if forced == "gpu" and op in _ON_HOST:
+        raise BackendError(f"{op}: the gpu backend is forced, but {_ON_HOST[op]}; force 'cpu' for it")
+    if forced == "gpu" and device_type != "cuda" and not (device_type == "cpu" and is_interpreting):
+        remedy = "set TRITON_INTERPRET=1 first" if device_type == "cpu" else "move them with .cuda()"
+        raise BackendError(f"{op}: the gpu backend is forced, but the tensors are on {device_type!r}; {remedy}")
     function, trouble = _find(op, forced)
+    if forced == "gpu" and device_type == "cpu" and function is not None and not _is_interpreted():
+        function, trouble = None, "TRITON_INTERPRET=1 was set after its kernels were made; set it before Python starts"
     if function is None:
         raise BackendError(f"{op}: the {forced} backend is forced, but cannot run: {trouble}")
     return Choice(op=op, backend=forced, reason="forced by use_backend", function=function)
+
+
+def _is_interpreted() -> bool:
+    return bool(import_module("boxwright.ops.gpu.launch").IS_INTERPRETED)
 
 
 def _reference(op: str, trouble: str) -> Choice:

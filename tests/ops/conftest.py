@@ -1,12 +1,19 @@
 """Every test that asks for `backend` runs once on each, forced: no other one can answer for it."""
 
+import os
+
 import pytest
 import torch
 
 from boxwright import ops
 
 
-@pytest.fixture(params=["reference", "cpu"])
+BACKENDS = ["reference", "cpu"]
+if os.environ.get("TRITON_INTERPRET") == "1":  # tests/ops/gpu/test_interpreted.py runs these in a process of their own
+    BACKENDS.append("gpu")
+
+
+@pytest.fixture(params=BACKENDS)
 def backend(request):
     with ops.use_backend(request.param):
         yield request.param

@@ -8,7 +8,7 @@ from torch import Tensor
 from .iou import load_boxes, overlap, ratio
 from .launch import constant, launch
 
-BLOCK = 1024
+BLOCK = 512
 
 
 def box_voting(

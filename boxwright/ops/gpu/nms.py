@@ -46,8 +46,9 @@ def _suppress(boxes: Tensor, groups: Tensor, iou_threshold: float, offset: float
         tiles = triton.cdiv(size, 64)
         if first:
             given = (boxes, groups, first_of_group, stays, removed, first, num_boxes)
-            launch(_compare_with_earlier, (tiles,), *given, like=boxes, **rule)
-        launch(_compare_in_band, (tiles, tiles), boxes, groups, bits, first, num_boxes, like=boxes, BAND=band, **rule)
+            launch(_compare_with_earlier, (tiles,), *given, like=boxes, num_warps=8, **rule)
+        given = (boxes, groups, bits, first, num_boxes)
+        launch(_compare_in_band, (tiles, tiles), *given, like=boxes, num_warps=8, BAND=band, **rule)
         given = (bits, first_of_group, end_of_group, removed, stays, first, size)
         launch(_walk_groups, (size,), *given, like=boxes, BAND=band, ROWS=ROWS)
     return stays

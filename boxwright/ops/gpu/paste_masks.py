@@ -29,6 +29,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshol
         *masks.shape[1:],
         *size,
         like=masks,
+        num_warps=8,
         THRESHOLD=threshold,
         IS_SAMPLED=method == "sampled",
         # What the border of one zero does to the size of a box, rounded once as in the definition.
@@ -64,9 +65,8 @@ def _place(pixel, low, high, first, last, mask_size, IS_SAMPLED: tl.constexpr):
         is_near = (place >= -1.0) & (place < size)
         place = tl.where(is_near, place, -2.0)
     else:
-        # In float64 on the host's side of the definition: the ratio of two whole numbers, rounded once.
         length = tl.maximum(last - first, 1).to(tl.float32)
-        place = (((pixel - first).to(tl.float32) + 0.5) * divide(size + 2.0, length) - 0.5)
+        place = ((pixel - first).to(tl.float32) + 0.5) * divide(size + 2.0, length) - 0.5
         place = tl.maximum(place, 0.0) - 1.0
     before = tl.floor(place)
     return before.to(tl.int32), place - before
@@ -97,8 +97,9 @@ def _paste(
     y1, y2 = tl.clamp(y1, -_MAX_COORDINATE, _MAX_COORDINATE), tl.clamp(y2, -_MAX_COORDINATE, _MAX_COORDINATE)
     top, bottom = _axis(y1, y2, Y_GROWTH, IS_SAMPLED)
     left, right = _axis(x1, x2, X_GROWTH, IS_SAMPLED)
+    bottom = tl.where(is_good, bottom, top)
     in_image = (y < height)[:, None] & (x < width)[None, :]
-    in_box = in_image & is_good & ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None, :]
+    in_box = in_image & ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None, :]
     target = out + i.to(tl.int64) * height * width + y[:, None].to(tl.int64) * width + x[None, :]
     is_set = tl.zeros((ROWS, COLUMNS), tl.int1)
     # A tile without a pixel of the box is only cleared.
