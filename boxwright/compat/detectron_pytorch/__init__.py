@@ -1,0 +1,1 @@
+"""The command lines of Detectron.pytorch's `tools`: the same flags, over Boxwright."""

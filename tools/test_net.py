@@ -1,0 +1,9 @@
+"""Detectron.pytorch's script of this name, with its flags: `python tools/test_net.py --help`."""
+
+import sys
+
+from boxwright.compat.detectron_pytorch.flags import run_script
+from boxwright.compat.detectron_pytorch.test_net import main
+
+if __name__ == "__main__":
+    sys.exit(run_script(main, sys.argv[1:]))
