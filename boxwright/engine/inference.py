@@ -14,10 +14,12 @@ from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.errors import ConfigError, ShapeError
 from boxwright.models.build import build_model
+from boxwright.models.layers import fitting_layout
 from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
 
+from .augmented import detect_augmented
 from .targets import to_network_frame
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -47,10 +49,16 @@ class Detector:
         return tuple(self.config.model.class_names)
 
     def to(self, device: str | torch.device) -> "Detector":
-        """Moves the model. Its features run channels-last, the layout that the kernels use in place."""
+        """Moves the model."""
         self.device = torch.device(device)
-        self.model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(self.device)
+        self.lay_out(training=False)
         return self
+
+    def lay_out(self, *, training: bool) -> None:
+        """Brings the weights, and the images from now on, into the memory layout that suits the model."""
+        self.memory_format = fitting_layout(self.model, self.device, training=training)
+        self.model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     # --- finding
 
@@ -84,15 +92,30 @@ class Detector:
         if proposals is not None and len(proposals) != len(images):
             raise ShapeError(f"{len(proposals)} sets of proposals for {len(images)} images")
         pictures = [load_image(image) for image in images]
+        if self.config.test.augment is not None:
+            return self._detect_augmented(images, pictures, proposals)
         prepared = [self.prepare(picture) for picture in pictures]
         results: dict[int, Detections] = {}
         for indices in _of_equal_size(prepared, self.config.model.input.pad_to, batch_size):
             given = None if proposals is None else [proposals[i] for i in indices]
             for i, found in zip(indices, self._run([prepared[i] for i in indices], given), strict=True):
-                source = images[i]
-                path = str(source) if isinstance(source, str | Path) else None
-                results[i] = replace(found, image=pictures[i], path=path)
+                results[i] = replace(found, image=pictures[i], path=_path_of(images[i]))
         return [results[i] for i in range(len(images))]
+
+    def _detect_augmented(
+        self, images: Sequence[ImageSource], pictures: Sequence[RgbImage], proposals: Sequence[Tensor] | None
+    ) -> list[Detections]:
+        assert self.config.test.augment is not None
+        given = proposals or [None] * len(images)
+        rows = zip(images, pictures, given, strict=True)
+        return [
+            replace(
+                detect_augmented(self, picture, self.config.test.augment, proposals=boxes),
+                image=picture,
+                path=_path_of(source),
+            )
+            for source, picture, boxes in rows
+        ]
 
     def _run(self, prepared: Sequence[Prepared], proposals: Sequence[Tensor] | None) -> list[Detections]:
         return self.detect(self.batch(prepared), proposals=proposals)
@@ -103,7 +126,7 @@ class Detector:
         self.model.eval()
         with self.autocast():
             raw = self.model(batch, **self._given(batch, proposals))
-        return self._to_original(raw, batch)
+        return self.to_original(raw, batch)
 
     # --- looking inside
 
@@ -120,7 +143,7 @@ class Detector:
         self.model.eval()
         with self.autocast():
             stages = self.model.trace(batch, **self._given(batch, None if proposals is None else [proposals]))
-        found = self._to_original(stages["detections"], batch)[0]
+        found = self.to_original(stages["detections"], batch)[0]
         return stages | {"detections": replace(found, image=picture)}
 
     # --- training
@@ -148,6 +171,7 @@ class Detector:
             to_network_frame(target, item, resize=settings.input.resize, conventions=settings.conventions)
             for target, item in zip(targets, prepared, strict=True)
         ]
+        self.lay_out(training=True)
         batch = self.batch(prepared, targets=resized)
         seeds = torch.randint(SEEDS, (len(images),), generator=generator)
         self.model.train()
@@ -176,13 +200,13 @@ class Detector:
 
     # --- the way in and back
 
-    def prepare(self, picture: RgbImage) -> Prepared:
-        """(H, W, 3) uint8 RGB -> the image as the network sees it, at the settings' size for tests."""
+    def prepare(self, picture: RgbImage, *, short: int | None = None, long: int | None = None) -> Prepared:
+        """(H, W, 3) uint8 RGB -> the image as the network sees it; `short` and `long` replace the sizes for tests."""
         settings = self.config.model.input
         return prepare(
             picture,
-            short=settings.resize.short_test,
-            long=settings.resize.long_test,
+            short=short or settings.resize.short_test,
+            long=long or settings.resize.long_test,
             method=settings.resize.method,
             mean=settings.mean,
             std=settings.std,
@@ -192,7 +216,7 @@ class Detector:
 
     def batch(self, prepared: Sequence[Prepared], *, targets: Sequence[Target] | None = None) -> Batch:
         batch = pad_batch(prepared, divisibility=self.config.model.input.pad_to, targets=targets).to(self.device)
-        return replace(batch, images=batch.images.contiguous(memory_format=torch.channels_last))
+        return replace(batch, images=batch.images.contiguous(memory_format=self.memory_format))
 
     def _given(self, batch: Batch, proposals: Sequence[Tensor] | None) -> dict[str, Any]:
         """Proposals of the original images in the network frame, as the model's keyword."""
@@ -201,7 +225,7 @@ class Detector:
         scales = [torch.tensor([x, y, x, y], dtype=torch.float32) for y, x in batch.scales]
         return {"proposals": [boxes * scale for boxes, scale in zip(proposals, scales, strict=True)]}
 
-    def _to_original(self, raw: Sequence[RawDetections], batch: Batch) -> list[Detections]:
+    def to_original(self, raw: Sequence[RawDetections], batch: Batch) -> list[Detections]:
         return postprocess(
             raw,
             batch,
@@ -212,6 +236,10 @@ class Detector:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+
+
+def _path_of(source: ImageSource) -> str | None:
+    return str(source) if isinstance(source, str | Path) else None
 
 
 def _of_equal_size(prepared: Sequence[Prepared], pad_to: int, batch_size: int) -> list[list[int]]:

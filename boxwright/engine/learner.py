@@ -41,6 +41,7 @@ class Learner:
     """Everything random in a step is drawn from the run's seed and the step's number, so no state of it is kept."""
 
     def __init__(self, *, detector: Detector, train: Train, world: World) -> None:
+        detector.lay_out(training=True)
         self.detector, self.train, self.world = detector, train, world
         self.parts = parts_of(train)
         self.mean = None if train.ema is None else MovingMean(detector.model, decay=train.ema)
@@ -99,7 +100,7 @@ class Learner:
         return sums, stops
 
     def _losses(self, batch: Batch, seeds: Tensor) -> dict[str, Tensor]:
-        images = batch.images.contiguous(memory_format=torch.channels_last)
+        images = batch.images.contiguous(memory_format=self.detector.memory_format)
         with self.detector.autocast():
             losses: dict[str, Tensor] = self.net(replace(batch, images=images), seeds)
         return losses

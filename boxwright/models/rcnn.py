@@ -1,7 +1,7 @@
 """The two-stage detector, assembled from parts: backbone, neck, proposals, box head, mask head, keypoint head."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -120,6 +120,11 @@ class RCNN(nn.Module):
 
     def run(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> Run:
         """As `forward`, with all that was made on the way."""
+        found = self.find(batch, proposals=proposals)
+        return replace(found, detected=self._look_closer(found.features, found.detected))
+
+    def find(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> Run:
+        """As `run`, without masks and keypoints."""
         frames = make_frames(batch, pad_to=self.pad_to)
         features = self.features(batch.images)
         dense, found = self._propose(features, frames, proposals, training=False)
@@ -128,7 +133,7 @@ class RCNN(nn.Module):
         boxes, image = found.flat()
         result = self.boxes.predict(features, boxes, image, frames)
         detected = self._detect(result, frames)
-        return Run(features, dense, found, result, self._look_closer(features, detected))
+        return Run(features, dense, found, result, detected)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised and padded images -> maps by level."""
