@@ -11,17 +11,18 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from boxwright.config.parts import AugmentedTest
 from boxwright.config.schema import RCNN
 from boxwright.data.annotations import Annotations
 from boxwright.data.augment import InputRule
-from boxwright.data.dataset import EvaluationDataset, TargetRule
+from boxwright.data.dataset import EvaluationDataset, TargetRule, load_sample
 from boxwright.data.loader import Collate, Packed, data_loader, on_device
 from boxwright.data.network_input import padded_size
 from boxwright.data.reading import align_classes, read_dataset
 from boxwright.data.resize import shortest_edge_size
 from boxwright.data.sampler import Draw, EvaluationSampler
 from boxwright.data.skipping import Skip
-from boxwright.errors import ConfigError, DatasetError
+from boxwright.errors import BoxwrightError, ConfigError, DatasetError
 from boxwright.evaluation.coco import Evaluator
 from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
 from boxwright.evaluation.result import Scores, Timing
@@ -29,6 +30,7 @@ from boxwright.evaluation.results_file import ResultsWriter, join_results, resul
 from boxwright.evaluation.similarity import COCO_SIGMAS
 from boxwright.types import Detections, Size
 
+from .augmented import detect_augmented
 from .ground_truth import category_ids_of, ground_truth_of
 from .inference import Detector
 
@@ -204,6 +206,9 @@ def _detect(
     detector: Detector, share: _Share, batch: int, workers: int, watch: "_Watch"
 ) -> Iterator[tuple[int | str, Detections]]:
     """Id of each image that can be read, and what is found in it."""
+    if detector.config.test.augment is not None:
+        yield from _detect_augmented(detector, share, detector.config.test.augment, watch)
+        return
     rule = input_rule(detector)
     everything = np.arange(len(share.annotations))
     dataset = EvaluationDataset(annotations=share.annotations, images=everything, rule=rule, targets=TargetRule())
@@ -216,6 +221,24 @@ def _detect(
         for target, found in zip(prepared.targets, results, strict=True):
             assert target.image_id is not None
             yield target.image_id, found
+
+
+def _detect_augmented(
+    detector: Detector, share: _Share, settings: AugmentedTest, watch: "_Watch"
+) -> Iterator[tuple[int | str, Detections]]:
+    """One picture after the other: each is seen many times, so reading it costs nothing beside that."""
+    annotations = share.annotations
+    pairs = annotations.flip_pairs if annotations.keypoint_names else None
+    for position in share.positions:
+        path = annotations.path(position)
+        try:
+            picture = load_sample(annotations, position, TargetRule()).image
+        except (BoxwrightError, OSError) as error:
+            share.skipped.append(Skip(position, str(path), str(error)))
+            continue
+        with watch.computing(1):
+            found = detect_augmented(detector, picture, settings, flip_pairs=pairs)
+        yield annotations.image_id(position), found
 
 
 def _in_pixel_numbers(found: Detections, shift: float) -> Detections:

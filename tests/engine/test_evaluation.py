@@ -166,6 +166,19 @@ def test_classes_that_do_not_fit_are_told(folder, detector):
         evaluate(other, folder)
 
 
+def test_test_time_augmentation_is_measured_where_the_settings_ask_for_it(folder, detector, tmp_path):
+    changed = override(detector.config, ["test.augment.short_sides=[64, 96]", "test.max_detections=4"])
+    augmented = Detector(config=changed)
+    augmented.model.load_state_dict(detector.model.state_dict())
+    path = tmp_path / "results.json"
+    scores = evaluate(augmented, folder, save=path)
+    assert scores.box.ap >= 0
+    annotations = read_dataset(folder, split="val", use_index=False)
+    called = augmented(load_image(annotations.path(0)))
+    saved = [r for r in json.loads(path.read_text()) if r["image_id"] == annotations.image_id(0)]
+    np.testing.assert_allclose([r["score"] for r in saved], called.scores, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_two_processes_count_each_image_once(folder, detector, tmp_path, monkeypatch):
     guessing(detector, monkeypatch)
