@@ -106,7 +106,7 @@ class Detector:
         self, images: Sequence[ImageSource], pictures: Sequence[RgbImage], proposals: Sequence[Tensor] | None
     ) -> list[Detections]:
         assert self.config.test.augment is not None
-        given = proposals or [None] * len(images)
+        given: Sequence[Tensor | None] = [None] * len(images) if proposals is None else proposals
         rows = zip(images, pictures, given, strict=True)
         return [
             replace(
