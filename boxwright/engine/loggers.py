@@ -30,21 +30,24 @@ class MetricsFile:
     """`metrics.jsonl` of a run: one line of JSON for each row. Rows of steps that are done again are dropped first."""
 
     def __init__(self, folder: Path, *, from_step: int) -> None:
-        path = folder / METRICS
+        self._path = folder / METRICS
         kept = [row for row in read_metrics(folder) if row["step"] <= from_step]
-        with atomic_write(path, "w") as file:
+        with atomic_write(self._path, "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in kept)
-        self._file = path.open("a", encoding="utf-8")
 
     def log(self, kind: str, step: int, values: Values) -> None:
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
+        _append(self._path, json.dumps({"kind": kind, "step": step, **values}))
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
         """Pictures are files of their own."""
 
     def close(self) -> None:
-        self._file.close()
+        """Every line is written already."""
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -133,7 +136,7 @@ class Terminal:
     """
 
     def __init__(self, log_path: Path, *, is_main: bool) -> None:
-        self._file = log_path.open("a", encoding="utf-8") if is_main else None
+        self._path = log_path if is_main else None
         self._bar: Any = None
         self._first = self._num_steps = 0
         self._started = 0.0
@@ -141,7 +144,7 @@ class Terminal:
     def start(self, *, first_step: int, num_steps: int) -> None:
         """The steps begin; the time that is left is counted from here."""
         self._first, self._num_steps, self._started = first_step, num_steps, time.perf_counter()
-        if self._file is not None and sys.stderr.isatty():
+        if self._path is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -157,7 +160,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         self._write(line)
-        if self._file is None:
+        if self._path is None:
             return
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False)
@@ -182,9 +185,8 @@ class Terminal:
             self._bar = None
 
     def _write(self, line: str) -> None:
-        if self._file is not None:
-            self._file.write(line + "\n")
-            self._file.flush()
+        if self._path is not None:
+            _append(self._path, line)
 
     def _training(self, step: int, values: Values) -> str:
         parts = " ".join(f"{n.removeprefix('loss_')} {v:.3f}" for n, v in values.items() if n.startswith("loss_"))

@@ -21,9 +21,9 @@ def make_optimizer(model: nn.Module, train: Train) -> Optimizer:
     groups = parameter_groups(model, train)
     match train.optimizer:
         case SGD() as sgd:
-            return torch.optim.SGD(groups, lr=train.lr, momentum=sgd.momentum, nesterov=sgd.nesterov)
+            return torch.optim.SGD(groups, lr=train.lr, momentum=sgd.momentum, nesterov=sgd.nesterov, fused=True)
         case AdamW() as adam:
-            return torch.optim.AdamW(groups, lr=train.lr, betas=adam.betas)
+            return torch.optim.AdamW(groups, lr=train.lr, betas=adam.betas, fused=True)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:

@@ -154,7 +154,7 @@ def _plain_segment(segment: Any) -> Any:
     if isinstance(segment, dict):
         counts = segment["counts"]
         return {"size": [int(side) for side in segment["size"]], "counts": counts}
-    return [torch.as_tensor(ring) for ring in segment]
+    return [torch.tensor(ring) for ring in segment]
 
 
 def _batch_of(plain: dict[str, Any]) -> Batch:
