@@ -215,8 +215,9 @@ def _detect(
     batches = share.batches(rule, batch)
     packed = data_loader(dataset, batches, Collate(rule.pad_to), workers, detector.device, seed=0)
     for prepared in on_device(share.readable(packed), detector.device, rule):
+        images = prepared.images.contiguous(memory_format=detector.memory_format)
         with watch.computing(len(prepared)):
-            results = detector.detect(prepared)
+            results = detector.detect(replace(prepared, images=images))
         assert prepared.targets is not None
         for target, found in zip(prepared.targets, results, strict=True):
             assert target.image_id is not None
