@@ -1,5 +1,7 @@
 """Test-time augmentation: one plain view changes nothing, a mirrored picture gives mirrored results."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from boxwright.engine.inference import Detector
 from boxwright.engine.loading import load_config
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import flip_boxes
+from boxwright.models.build import build_model
+from boxwright.models.select import Candidates
 
 ONE = AugmentedTest(short_sides=[96], long=160, flip=False)
 PAIRS = ((0, 1),)
@@ -127,3 +131,29 @@ def test_average_needs_a_box_head(picture):
     assert found.boxes.shape[1] == 4
     with pytest.raises(ConfigError, match="that needs a box head to judge regions again; set union"):
         detect_augmented(single_stage, picture, AugmentedTest(short_sides=[64], long=64, combine="average"))
+
+
+TWO = Candidates(  # IoU 0.6: the second covers 0.6 of the first's 20 x 10 and lies inside it
+    boxes=torch.tensor([[0.0, 0.0, 20.0, 10.0], [0.0, 0.0, 12.0, 10.0]]),
+    scores=torch.tensor([0.9, 0.8]),
+    labels=torch.tensor([1, 1]),
+    image=torch.tensor([0, 0]),
+    source=torch.tensor([0, 1]),
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "boxes", "scores"),
+    [
+        ([], [[0, 0, 20, 10]], [0.9]),
+        (["test.nms=linear"], [[0, 0, 20, 10], [0, 0, 12, 10]], [0.9, 0.8 * (1 - 0.6)]),
+        (["test.nms=gaussian"], [[0, 0, 20, 10], [0, 0, 12, 10]], [0.9, 0.8 * math.exp(-0.36 / 0.5)]),
+        (["test.box_voting_iou=0.5"], [[0, 0, (0.9 * 20 + 0.8 * 12) / 1.7, 10]], [0.9]),
+        (["test.box_voting_iou=0.5", "test.box_voting_scoring=avg"], [[0, 0, (0.9 * 20 + 0.8 * 12) / 1.7, 10]], [0.85]),
+    ],
+)
+def test_soft_suppression_and_box_voting_come_from_the_settings(settings, boxes, scores):
+    config = override(load_config("mask_rcnn_r18_fpn_gn"), settings)
+    chosen = build_model(config.model, config.test).select(TWO, num_classes=3)
+    torch.testing.assert_close(chosen.boxes, torch.tensor(boxes, dtype=torch.float32), atol=1e-4, rtol=0)
+    torch.testing.assert_close(chosen.scores, torch.tensor(scores), atol=1e-5, rtol=0)
