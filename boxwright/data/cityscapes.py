@@ -67,7 +67,8 @@ def _categories(root: Path) -> list[Category]:
     for split in splits_of(root):
         for path in _polygon_files(root, split):
             try:
-                found |= {str(entry["label"]) for entry in read_json_object(path, what="polygons")["objects"]}
+                entries = read_json_object(path, what="polygons")["objects"]
+                found |= {str(entry["label"]) for entry in entries if isinstance(entry, dict) and "label" in entry}
             except (DatasetError, KeyError, TypeError):  # met again, and named, when the split is read
                 continue
     names = {_base_name(label, found) for label in found} - STUFF

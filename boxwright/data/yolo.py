@@ -167,7 +167,7 @@ def _read_line(line: str, image: int, size: Size, classes: YoloClasses, builder:
         label, *values = (float(word) for word in line.split())
     except ValueError as error:
         raise _LineError("malformed_object", f"{line[:60]!r} is not all numbers") from error
-    if label != int(label) or not 0 <= label < len(classes.names):
+    if not 0 <= label < len(classes.names) or label != int(label):  # in this order: nan and inf have no int
         raise _LineError("unknown_category", f"class {label:g}; there are {len(classes.names)}")
     if not all(map(math.isfinite, values)):
         raise _LineError("malformed_object", f"{line[:60]!r} holds a number that is not finite")
