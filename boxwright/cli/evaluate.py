@@ -84,7 +84,7 @@ def evaluate(
     elif as_csv:
         print(scores.to_csv(), end="")
     else:
-        print("\n\n".join([str(scores), *(text for *_, text in studies)]))
+        print("\n\n".join([str(scores), *(text.rstrip() for *_, text in studies)]))
 
 
 @dataclass(frozen=True)

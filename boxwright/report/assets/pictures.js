@@ -22,7 +22,7 @@ function picture(data, image, threshold, label, shown, named) {
   const put = (item, look, text) => {
     if (!shown.has(look)) return;
     outline(svg, item, look, data.limbs, w);
-    if (named && text) texts.push([item.b, text]);
+    if (named && text) texts.push([item.b, text, look]);
   };
   for (const item of image.gt) if (item.x && (label < 0 || item.c === label)) put(item, "other", "");
   for (const item of judged.asked) if (item.f >= threshold) put(item, "truth", "");
@@ -31,8 +31,24 @@ function picture(data, image, threshold, label, shown, named) {
     const look = item.v === 1 ? "right" : item.v === 0 ? "wrong" : "other";
     put(item, look, `${data.classes[item.c]} ${item.s.toFixed(2)}`);
   }
-  for (const [box, text] of texts) svg.append(labelled(text, box[0] + 2, Math.max(box[1] - 4, 11), "start"));
+  placeNames(svg, texts.toReversed(), w, h);
   return svg;
+}
+
+// Names at the first free place around their boxes; one that finds none is left to the list below the picture.
+function placeNames(svg, texts, w, h) {
+  const size = Math.max(w, h) / 44, taken = [];
+  for (const [[x, y, width, height], text, look] of texts) {
+    const wide = text.length * size * .6, left = Math.min(Math.max(x, 1), Math.max(w - wide, 1));
+    const free = [y - 3, y + height + size, y + size, y + height - 3].find(base => base >= size && base <= h - 2 &&
+      !taken.some(([l, b, v]) => left < l + v && l < left + wide && Math.abs(base - b) < size * 1.15));
+    if (free === undefined) continue;
+    taken.push([left, free, wide]);
+    const node = labelled(text, left, free, "start");
+    node.setAttribute("class", `name-${look}`);
+    node.style.fontSize = `${size}px`;
+    svg.append(node);
+  }
 }
 
 function outline(svg, item, look, limbs, width) {
