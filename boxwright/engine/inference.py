@@ -14,7 +14,7 @@ from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.errors import ConfigError, ShapeError
 from boxwright.models.build import build_model
-from boxwright.models.layers import fitting_layout
+from boxwright.models.layers import fitting_layout, fold_in_training
 from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
@@ -160,8 +160,8 @@ class Detector:
         """Scalars by name whose sum is to be made small, with gradients.
 
         `targets` are in the frames of the images as given; both are resized to the settings' size for tests. The
-        images are padded together, as the originals train. `sampling` "first" draws the first examples in the place
-        of random ones, which makes two programs comparable.
+        images are padded together, as the originals train. `sampling` "first" makes two programs comparable: the
+        first examples are drawn in the place of random ones, and norms follow their convolutions unfolded.
         """
         if len(images) != len(targets):
             raise ShapeError(f"{len(targets)} targets for {len(images)} images")
@@ -172,6 +172,7 @@ class Detector:
             for target, item in zip(targets, prepared, strict=True)
         ]
         self.lay_out(training=True)
+        fold_in_training(self.model, folds=sampling != "first")
         batch = self.batch(prepared, targets=resized)
         seeds = torch.randint(SEEDS, (len(images),), generator=generator)
         self.model.train()

@@ -156,8 +156,11 @@ class ConvNorm(nn.Conv2d):
 
     A norm that does not look at its batch is multiplied into the weights on every call: the result is the same,
     and no pass over the (much larger) activations is made or kept for the backward pass. Gradients reach the
-    weights and, where they are parameters, the scale and shift of the norm.
+    weights and, where they are parameters, the scale and shift of the norm. Only the rounding differs, which
+    `folds = False` avoids where gradients are compared with those of another program.
     """
+
+    folds = True
 
     norm: nn.Module | None
 
@@ -191,7 +194,10 @@ class ConvNorm(nn.Conv2d):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H / stride, W / stride); `residual` has the shape of the result."""
         affine = running_affine(self.norm)
-        if affine is not None:
+        if affine is not None and torch.is_grad_enabled() and not self.folds:
+            out = self.convolve(x, self.weight, self.bias)
+            out = out * affine[0][:, None, None] + affine[1][:, None, None]
+        elif affine is not None:
             out = self.convolve(x, *folded(self.weight, self.bias, *affine))
         else:
             out = self.convolve(x, self.weight, self.bias)
@@ -221,6 +227,13 @@ def fitting_layout(model: nn.Module, device: torch.device, *, training: bool) ->
     ):
         return torch.contiguous_format
     return torch.channels_last
+
+
+def fold_in_training(model: nn.Module, *, folds: bool) -> None:
+    """Whether constant norms are multiplied into weights while gradients are recorded; without gradients they are."""
+    for module in model.modules():
+        if isinstance(module, ConvNorm):
+            module.folds = folds
 
 
 def folded(weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,10 @@ class Comparison:
                 yield self._dense(stage, pattern, list(values.values()))
         if "img0/proposals/boxes" in recording.arrays or "img0/proposals/rois" in recording.arrays:
             if self._proposals(0) is None:
-                yield self._proposals_as_sets(first["proposals"][0]["boxes"])
+                found = first["proposals"][0]["boxes"]
+                if detector.config.model.box_head is None:  # Detectron2 rescales what it recorded in place
+                    found = first["detections"].boxes
+                yield self._proposals_as_sets(found)
             if detector.config.model.kind == "rcnn" and detector.config.model.box_head is not None:
                 yield from self._heads(first)
         found = [first["detections"]]
@@ -86,7 +89,7 @@ class Comparison:
         if "img0/det/boxes" in recording.arrays:
             yield from self._detections(found)
         else:
-            yield self._proposal_detections(found)
+            yield from self._proposal_detections(found)
 
     def training(self) -> Iterator[Row]:
         """Losses and gradient norms of one batch of the first two pictures."""
@@ -115,9 +118,13 @@ class Comparison:
     def detector(self) -> Detector:
         return self._loaded(self.config)
 
+    @cached_property
+    def _state(self) -> tuple[str, dict[str, Tensor]]:
+        return to_our_names(self.recording.state(), where=self.recording.file.name)
+
     def _loaded(self, config: Config) -> Detector:
         detector = Detector(config=config)
-        source, state = to_our_names(self.recording.state(), where=self.recording.file.name)
+        source, state = self._state
         report = load_state(detector.model, Weights(state, source))
         kept = [n for n in report.missing if "upsample" not in n]  # kernels that the original never changes
         if kept or report.unexpected or report.mismatched:
@@ -131,12 +138,13 @@ class Comparison:
         return Row(stage, _worst(ours.contiguous().flatten()[positions], values), FEATURES)
 
     def _levels(self, stage: str, pattern: str, ours: list[Tensor]) -> Row:
-        by_shape = {tuple(value.shape): value for value in ours}
-        worst = 0.0
+        """Levels are found by their shape; those of one shape stand in the same order on both sides."""
+        left, worst = list(ours), 0.0
         for name in self._names(pattern):
-            value = by_shape[tuple(self._shape(name))]
+            value = next(value for value in left if list(value.shape) == self._shape(name))
+            left = [other for other in left if other is not value]
             worst = max(worst, self._sampled(stage, name, value).worst)
-        return Row(stage, worst, FEATURES)
+        return Row(stage, worst if not left else float("nan"), FEATURES)
 
     def _dense(self, stage: str, pattern: str, ours: list[Tensor]) -> Row:
         names = sorted(self._names(pattern), key=lambda name: -self._shape(name)[2])
@@ -208,7 +216,10 @@ class Comparison:
         away, points, score_worst = 0, 0, 0.0
         for index, (ours, matches) in enumerate(zip(found, pairs, strict=True)):
             recorded = torch.from_numpy(self.recording.arrays[f"img{index}/det/keypoints"])
+            scale = torch.ones(())
             if recorded.shape[1] == 4:  # Detectron.pytorch: x, y, logit, probability by rows
+                # its heatmaps reach 40, which makes probabilities as uncertain as logits are: those are compared
+                scale = 1 / (recorded[:, 3] * (1 - recorded[:, 3]) * recorded[:, 2].max()).clamp(min=0.01)
                 recorded = recorded[:, [0, 1, 3]].transpose(1, 2)
             assert ours.keypoints is not None
             rows = [row for row, match in enumerate(matches) if match is not None]
@@ -218,14 +229,23 @@ class Comparison:
             points += distance.numel()
             near = distance <= BOX
             if self.recording.program != "torchvision":  # its third number is a visibility of 1
-                score_worst = max(score_worst, float((mine[..., 2] - recorded[rows][..., 2]).abs()[near].max()))
+                off = (mine[..., 2] - recorded[rows][..., 2]).abs() * (scale[rows] if scale.ndim else scale)
+                score_worst = max(score_worst, float(off[near].max()))
         yield Row("keypoints beyond", away / max(points, 1), 1 - MATCHED)
         yield Row("keypoint scores", score_worst, SCORE)
 
-    def _proposal_detections(self, found: list[Detections]) -> Row:
-        recorded = torch.from_numpy(self.recording.arrays["img0/det/proposal_boxes"])
-        distance = torch.cdist(recorded, found[0].boxes, p=float("inf")).amin(dim=1)
-        return Row("detections beyond", 1 - (distance <= BOX).float().mean().item(), 1 - MATCHED)
+    def _proposal_detections(self, found: list[Detections]) -> Iterator[Row]:
+        misses, total, score_worst = 0, 0, 0.0
+        for index, ours in enumerate(found):
+            recorded = torch.from_numpy(self.recording.arrays[f"img{index}/det/proposal_boxes"])
+            scores = torch.from_numpy(self.recording.arrays[f"img{index}/det/objectness_logits"]).sigmoid()
+            distance, match = torch.cdist(recorded, ours.boxes, p=float("inf")).min(dim=1)
+            near = distance <= BOX
+            misses += int((~near).sum()) + abs(len(ours) - len(recorded))
+            total += len(recorded)
+            score_worst = max(score_worst, float((ours.scores[match] - scores).abs()[near].max()))
+        yield Row("detections beyond", misses / total, 1 - MATCHED)
+        yield Row("detection scores", score_worst, SCORE)
 
     # --- what was recorded
 
