@@ -115,10 +115,10 @@ def deform_conv2d_backward(
         grad_weight += torch.bmm(part.transpose(1, 2), problem.columns(step)).to(kind)
         grad_columns = torch.bmm(part, problem.weight)
         rows = grad_columns.shape[1]
-        given = (problem.maps[step], *problem.places(step), grad_columns)
+        sources = (problem.maps[step], *problem.places(step), grad_columns)
         targets = (grad_maps[step], grad_offset[step], grad_mask[step])
         sizes = problem.sizes(rows)
-        launch(_spread, problem.grid(rows), *given, *targets, *sizes, like=input, **problem.constants)
+        launch(_spread, problem.grid(rows), *sources, *targets, *sizes, like=input, **problem.constants)
     found = [
         grad_maps.permute(0, 3, 1, 2),
         grad_offset,

@@ -13,11 +13,7 @@ from boxwright.errors import BackendError
 def divide(a, b):
     """a / b as IEEE 754 rounds it, which `/` does not do for float32."""
     b = b.to(a.dtype)
-    if a.dtype == tl.float32:
-        quotient = tl.div_rn(a, b)
-    else:
-        quotient = a / b
-    return quotient
+    return tl.div_rn(a, b) if a.dtype == tl.float32 else a / b
 
 
 @triton.jit
@@ -27,7 +23,7 @@ def constant(VALUE: tl.constexpr, like):
 
 
 IS_INTERPRETED = not isinstance(divide, JITFunction)
-if IS_INTERPRETED == isinstance(tl.cdiv, JITFunction):
+if isinstance(tl.cdiv, JITFunction) == IS_INTERPRETED:
     raise ImportError("TRITON_INTERPRET was changed after triton was imported; set it before Python starts")
 
 

@@ -73,7 +73,7 @@ def one_block(
     BINS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """This program's region, bins and channels, and which of bins x channels exist: the last axis is that of the lanes."""
+    """This program's region, bins and channels, and which of those exist; lanes go along the last axis."""
     bin = tl.program_id(1) * BINS + tl.arange(0, BINS)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     if CHANNELS_LAST:
@@ -89,11 +89,7 @@ def one_block(
 def pixel_offset(row, column, channel, height, width, num_channels, CHANNELS_LAST: tl.constexpr):
     """Where a value lies in one image of (C, H, W), or of (H, W, C) in channels-last."""
     pixel = row.to(tl.int64) * width + column
-    if CHANNELS_LAST:
-        offset = pixel * num_channels + channel
-    else:
-        offset = channel.to(tl.int64) * height * width + pixel
-    return offset
+    return pixel * num_channels + channel if CHANNELS_LAST else channel.to(tl.int64) * height * width + pixel
 
 
 @triton.jit

@@ -45,12 +45,12 @@ def _suppress(boxes: Tensor, groups: Tensor, iou_threshold: float, offset: float
         size = min(band, num_boxes - first)
         tiles = triton.cdiv(size, 64)
         if first:
-            given = (boxes, groups, first_of_group, stays, removed, first, num_boxes)
-            launch(_compare_with_earlier, (tiles,), *given, like=boxes, num_warps=8, **rule)
-        given = (boxes, groups, bits, first, num_boxes)
-        launch(_compare_in_band, (tiles, tiles), *given, like=boxes, num_warps=8, BAND=band, **rule)
-        given = (bits, first_of_group, end_of_group, removed, stays, first, size)
-        launch(_walk_groups, (size,), *given, like=boxes, BAND=band, ROWS=ROWS)
+            earlier = (boxes, groups, first_of_group, stays, removed, first, num_boxes)
+            launch(_compare_with_earlier, (tiles,), *earlier, like=boxes, num_warps=8, **rule)
+        pairs = (boxes, groups, bits, first, num_boxes)
+        launch(_compare_in_band, (tiles, tiles), *pairs, like=boxes, num_warps=8, BAND=band, **rule)
+        table = (bits, first_of_group, end_of_group, removed, stays, first, size)
+        launch(_walk_groups, (size,), *table, like=boxes, BAND=band, ROWS=ROWS)
     return stays
 
 

@@ -44,7 +44,7 @@ def roi_pool_backward(
     layout = memory_format(channels_last)
     given = (grad.contiguous(memory_format=layout), where.contiguous(memory_format=layout))
     places = (batch_index.contiguous(), levels.contiguous())
-    grid, block = blocks(len(grad), tuple(grad.shape[2:]), grad.shape[1], channels_last)
+    grid, block = blocks(len(grad), (grad.shape[2], grad.shape[3]), grad.shape[1], channels_last)
     for level, one in enumerate(maps):
         launch(_spread, grid, one, *places, *given, *one.shape, level, like=grad, **block)
     return [m.to(grad.dtype) for m in maps]
@@ -125,8 +125,5 @@ def _spread(
     source += r.to(tl.int64) * (PH * PW) * num_channels
     g = tl.load(grad + source, is_there, 0.0).to(maps.dtype.element_ty)
     at = tl.load(where + source, is_there, -1)
-    if CHANNELS_LAST:
-        target = at * num_channels + channel
-    else:
-        target = channel.to(tl.int64) * height * width + at
+    target = at * num_channels + channel if CHANNELS_LAST else channel.to(tl.int64) * height * width + at
     tl.atomic_add(maps + b * num_channels * height * width + target, g, is_there & (at >= 0), sem="relaxed")

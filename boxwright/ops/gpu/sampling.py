@@ -7,7 +7,6 @@ otherwise they read neighbouring bins, as the maps then lie in memory.
 
 from collections.abc import Sequence
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
