@@ -31,6 +31,8 @@ from boxwright.data.augment import Augmentation, InputRule
 from boxwright.data.dataset import TargetRule
 from boxwright.data.loader import TrainingLoader, evaluation_loader, training_loader
 from boxwright.data.reading import read_dataset
+from boxwright.geometry.masks import segment_to_bitmap
+from boxwright.geometry.rings import bitmap_to_rings
 from boxwright.types import Batch
 
 Row = dict[str, Any]
@@ -137,6 +139,19 @@ def images_per_second(batches: Callable[[], Iterator[Any]], num_images: int) -> 
     for _ in running:
         done += 1
     return done / (time.perf_counter() - begin) * num_images
+
+
+def write_pictures(folder: Path, num_images: int, size: int) -> None:
+    """Objects with holes or in parts become polygons too: Detectron2 takes either polygons alone or none."""
+    synth.generate(folder, kind="figures", images=num_images, seed=0, size=size, val_fraction=0.0)
+    path = folder / "train.json"
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        segment = annotation["segmentation"]
+        if isinstance(segment, dict) and not annotation["iscrowd"]:
+            bitmap = segment_to_bitmap({"size": segment["size"], "counts": segment["counts"]}, (size, size))
+            annotation["segmentation"] = [ring.tolist() for ring in bitmap_to_rings(bitmap)]
+    path.write_text(json.dumps(content))
 
 
 def compare(folder: Path, source: str, *, masks: bool, args: argparse.Namespace) -> Row:
@@ -321,7 +336,7 @@ def main() -> None:
         os.environ["BOXWRIGHT_CACHE"] = str(folder / "cache")
         if "speed" in args.parts:
             pictures = folder / "pictures"
-            synth.generate(pictures, kind="shapes", images=args.images, seed=0, size=args.size, val_fraction=0.0)
+            write_pictures(pictures, args.images, args.size)
             for source in ("torchvision", "detectron2"):
                 rows += [compare(pictures, source, masks=masks, args=args) for masks in (False, True)]
         if "index" in args.parts:

@@ -17,6 +17,7 @@ from .image import image_size
 from .json_file import read_json_object
 from .problems import Problems
 
+NAMES_TRIED = 20  # some of the pictures may be missing
 _IMAGE_FIELDS = frozenset({"id", "file_name", "height", "width"})
 _OBJECT_FIELDS = frozenset(
     {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints", "num_keypoints"}
@@ -38,7 +39,8 @@ def read_coco(path: Path, *, image_root: Path) -> Annotations:
 
 class _CocoReader:
     def __init__(self, path: Path, image_root: Path, content: dict[str, Any]) -> None:
-        self.path, self.image_root, self.content = path, image_root, content
+        self.path, self.content = path, content
+        self.image_root = _root_of_names(image_root, content["images"])
         self.problems = Problems()
         self.categories = read_categories(content["categories"], str(path), self.problems)
         self.num_keypoints = max((len(category.keypoints) for category in self.categories), default=0)
@@ -250,6 +252,14 @@ def _keypoints(points: Any, num_keypoints: int) -> "array[float]":
             "malformed_keypoints", f"{len(values)} numbers; expected {3 * num_keypoints}, all finite"
         )
     return values
+
+
+def _root_of_names(folder: Path, entries: Sequence[Any]) -> Path:
+    """The folder itself, or one above it where names begin with its own name: `train/a.jpg` beside images/train/."""
+    names = [entry.get("file_name") for entry in entries[:NAMES_TRIED] if isinstance(entry, dict)]
+    options = (folder, *folder.parents[:2])
+    texts = [name for name in names if isinstance(name, str) and name]
+    return next((option for option in options if any(Path(option, name).is_file() for name in texts)), folder)
 
 
 def _file_name(entry: Mapping[str, Any]) -> str:
