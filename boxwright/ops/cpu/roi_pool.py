@@ -1,4 +1,4 @@
-"""RoIPool on the CPU."""
+"""RoIPool on the CPU. Written for channels-last; other layouts are copied to it and back."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, memory_format
+from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
 
 from .kernel import exact_kernel
-from .regions import are_good, scale_rois
+from .memory import allocate
+from .regions import are_good, flat_array, scale_rois
 from .threads import run_chunks
 
 REGIONS_PER_CHUNK = 8
@@ -29,74 +30,89 @@ def roi_pool(
     good = are_good(rois, batch_index, levels, features[0].shape[0], len(scales))
     scaled = scale_rois(torch.where(good[:, None], rois, 0), levels, scales)
     corners = (torch.sign(scaled) * torch.floor(scaled.abs() + 0.5)).numpy()
-    out = torch.empty_like(empty_pooled(features, len(rois), output_size), dtype=_wide(features[0].dtype))
-    where = torch.empty_like(out, dtype=torch.int64)
-    strided = tuple(t.permute(0, 2, 3, 1).numpy() for t in (out, where))
-    image, has_image = batch_index.numpy(), good.numpy()
+    like = empty_pooled(features, len(rois), output_size)
+    shape = like.permute(0, 2, 3, 1).shape
+    out = allocate(torch.empty(shape, dtype=at_least_float32(like[:0]).dtype))
+    where = allocate(torch.empty(shape, dtype=torch.int64))
+    # A bad region belongs to the first image of level 0, and lies outside.
+    corners[~good.numpy()] = -2
+    image, level_of = (torch.where(good, t, 0).numpy() for t in (batch_index, levels))
     for level, one in enumerate(features):
-        maps = at_least_float32(one.detach()).permute(0, 2, 3, 1).numpy()
-        # Bad regions belong to level 0, which writes their zeros.
-        mine = torch.where(good, levels, 0).eq(level).nonzero()[:, 0].numpy()
+        maps = flat_array(as_channels_last(one))
+        mine = np.flatnonzero(level_of == level)
 
-        def work(begin: int, end: int, maps=maps, mine=mine) -> None:
-            _pool(maps, mine[begin:end], image, has_image, corners, *strided)
+        def work(begin: int, end: int, maps=maps, mine=mine, size=one.shape[1:]) -> None:
+            scratch = np.empty(size[0], maps.dtype), np.empty(size[0], np.int32)
+            targets = flat_array(out), flat_array(where)
+            _pool(maps, *size, mine[begin:end], image, corners, output_size, *scratch, *targets)
 
         run_chunks(work, len(mine), REGIONS_PER_CHUNK)
-    return out.to(features[0].dtype), where
+    layout = memory_format(is_channels_last(features))
+    found = (t.permute(0, 3, 1, 2) for t in (out.to(features[0].dtype), where))
+    pooled, places = (t.contiguous(memory_format=layout) for t in found)
+    return pooled, places
+
+
+def as_channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W), float32 or better, in memory as B, H, W, C: a copy unless it is so."""
+    return at_least_float32(x.detach()).contiguous(memory_format=torch.channels_last)
 
 
 def roi_pool_backward(
     grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, *, sizes: Sequence[int], channels_last: bool
 ) -> list[Tensor]:
     """As `reference.roi_pool_backward`; bitwise the same however many threads run."""
-    wide = at_least_float32(grad).contiguous(memory_format=memory_format(channels_last))
-    where = where.contiguous(memory_format=memory_format(channels_last))
-    maps = empty_maps(wide, sizes, channels_last)
-    sources = tuple(t.permute(0, 2, 3, 1).numpy() for t in (wide, where))
+    wide = as_channels_last(grad)
+    sources = flat_array(wide), flat_array(where.contiguous(memory_format=torch.channels_last))
+    num_bins = grad.shape[2] * grad.shape[3]
+    maps = [allocate(one) for one in empty_maps(wide, sizes, True)]
+    image, level_of = batch_index.numpy(), levels.numpy()
     for level, one in enumerate(maps):
-        target = one.permute(0, 2, 3, 1).numpy()
-        mine = levels.eq(level).nonzero()[:, 0].numpy()
-        image = batch_index.numpy()
+        target = flat_array(one)
+        mine = np.flatnonzero((level_of == level) & (image >= 0) & (image < len(one)))
 
-        def work(begin: int, end: int, target=target, mine=mine, image=image) -> None:
-            _spread(*sources, mine, image, begin, end, target)
+        def work(begin: int, end: int, target=target, mine=mine, size=one.shape) -> None:
+            _spread(*sources, size[1], mine, image, size[0], size[2] * size[3], num_bins, begin, end, target)
 
         run_chunks(work, one.shape[1], CHANNELS_PER_BLOCK)
-    return [one.to(grad.dtype) for one in maps]
-
-
-def _wide(kind: torch.dtype) -> torch.dtype:
-    return torch.promote_types(kind, torch.float32)
+    layout = memory_format(channels_last)
+    return [one.to(grad.dtype).contiguous(memory_format=layout) for one in maps]
 
 
 @exact_kernel
-def _pool(maps, mine, image, has_image, corners, out, where):
-    """maps (B, H, W, C), corners (R, 4) whole pixels -> out and where (R, ph, pw, C), for the regions `mine`."""
-    height, width, num_channels = maps.shape[1:]
-    one = corners.dtype.type(1)
+def _pool(maps, num_channels, height, width, mine, image, corners, num_bins, best, place, out, where):
+    """Flat maps (B, H, W, C), corners (R, 4) whole pixels -> flat out and where (R, ph, pw, C), for the regions `mine`.
+
+    best, place (C,) are scratch.
+    """
+    channels, kind = np.uint64(num_channels), corners.dtype.type
     for r in mine:
-        x1, y1, x2, y2 = corners[r]
-        bin_height = max(y2 - y1 + one, one) / corners.dtype.type(out.shape[1])
-        bin_width = max(x2 - x1 + one, one) / corners.dtype.type(out.shape[2])
-        for p in range(out.shape[1]):
-            top, bottom = _bin(p, bin_height, y1, height)
-            for q in range(out.shape[2]):
-                left, right = _bin(q, bin_width, x1, width)
-                is_empty = bottom <= top or right <= left or not has_image[r]
-                for c in range(num_channels):
-                    out[r, p, q, c] = 0 if is_empty else maps[image[r], top, left, c]
-                    where[r, p, q, c] = -1 if is_empty else top * width + left
-                if is_empty:
-                    continue
-                for y in range(top, bottom):
+        at = np.uint64(r * num_bins[0] * num_bins[1]) * channels
+        bin_height = max(corners[r, 3] - corners[r, 1] + kind(1), kind(1)) / kind(num_bins[0])
+        bin_width = max(corners[r, 2] - corners[r, 0] + kind(1), kind(1)) / kind(num_bins[1])
+        for p in range(num_bins[0]):
+            top, bottom = _bin(p, bin_height, corners[r, 1], height)
+            for q in range(num_bins[1]):
+                left, right = _bin(q, bin_width, corners[r, 0], width)
+                is_empty = bottom <= top or right <= left
+                first = np.uint64(0 if is_empty else (image[r] * height + top) * width + left) * channels
+                for c in range(channels):
+                    best[c] = maps.dtype.type(0) if is_empty else maps[first + c]
+                    place[c] = -1 if is_empty else top * width + left
+                for y in range(top, 0 if is_empty else bottom):
                     for x in range(left, right):
-                        for c in range(num_channels):
-                            value = maps[image[r], y, x, c]
-                            best = out[r, p, q, c]
+                        source = np.uint64((image[r] * height + y) * width + x) * channels
+                        index = np.int32(y * width + x)
+                        for c in range(channels):
+                            value, old = maps[source + c], best[c]
                             # The first NaN wins, and stays.
-                            if value > best or (value != value and best == best):
-                                out[r, p, q, c] = value
-                                where[r, p, q, c] = y * width + x
+                            wins = (not value <= old) and old == old
+                            best[c] = value if wins else old
+                            place[c] = index if wins else place[c]
+                for c in range(channels):
+                    out[at + c] = best[c]
+                    where[at + c] = place[c]
+                at += channels
 
 
 @exact_kernel
@@ -108,20 +124,18 @@ def _bin(p, bin_size, start, size):
 
 
 @exact_kernel
-def _spread(grad, where, mine, image, begin, end, maps):
-    """grad and where (R, ph, pw, C) -> maps (B, H, W, C), channels begin..end, in the order of the regions."""
-    width = maps.shape[2]
-    for b in range(maps.shape[0]):
-        for y in range(maps.shape[1]):
-            for x in range(width):
-                for c in range(begin, end):
-                    maps[b, y, x, c] = 0
+def _spread(grad, where, num_channels, mine, image, num_images, num_pixels, num_bins, begin, end, maps):
+    """Flat grad and where (R, ph, pw, C) -> flat maps (B, H, W, C), channels begin..end, region after region."""
+    channels, first, last = np.uint64(num_channels), np.uint64(begin), np.uint64(end)
+    for pixel in range(num_images * num_pixels):
+        target = np.uint64(pixel) * channels
+        for c in range(first, last):
+            maps[target + c] = 0
     for r in mine:
-        if image[r] < 0 or image[r] >= maps.shape[0]:
-            continue
-        for p in range(grad.shape[1]):
-            for q in range(grad.shape[2]):
-                for c in range(begin, end):
-                    at = where[r, p, q, c]
-                    if at >= 0:
-                        maps[image[r], at // width, at % width, c] += grad[r, p, q, c]
+        base = image[r] * num_pixels
+        for b in range(num_bins):
+            source = np.uint64(r * num_bins + b) * channels
+            for c in range(first, last):
+                at = where[source + c]
+                if at >= 0:
+                    maps[np.uint64(base + at) * channels + c] += grad[source + c]
