@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from boxwright.config import Config
 from boxwright.data.synth import generate
@@ -18,6 +19,15 @@ TINY = (
     *("train.schedule.max_steps=6", "train.schedule.warm_up.steps=2", "train.checkpoint_every=2"),
     *("train.evaluate_every=null", "test.score_threshold=0.3"),
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On tensors this small threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
