@@ -11,7 +11,7 @@ PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.1
 	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: demo test test-all install $(CHECKS)
+.PHONY: demo test test-all fuzz install $(CHECKS)
 
 demo: $(STAMP)
 	@$(VENV)/bin/boxwright demo
@@ -37,6 +37,12 @@ layers: $(STAMP)
 
 tests: $(STAMP)
 	@$(VENV)/bin/python -m pytest
+
+# For ten minutes each: guided by coverage where atheris is installed (pip install atheris), at random where not.
+MINUTES := 10
+fuzz: $(STAMP)
+	@$(VENV)/bin/python tests/fuzz/checkpoints.py --minutes $(MINUTES)
+	@$(VENV)/bin/python tests/fuzz/configs.py --minutes $(MINUTES)
 
 install: $(STAMP)
 

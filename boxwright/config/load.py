@@ -28,7 +28,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     if text in preset_names():
         return override(preset(text), overrides)
     path = Path(source)
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(f"{text}: neither a file nor a preset{_nearest_preset(text)}")
     return override(parse_config(_read(path), where=text, folder=path.parent, bases=(path.resolve(),)), overrides)
 
@@ -100,11 +100,18 @@ def _load_base(base: str, where: str, folder: Path, bases: tuple[Path, ...]) -> 
     if base in preset_names():
         return preset(base)
     path = folder / base
-    if not path.is_file():
+    if not _is_file(path):
         raise ConfigError(f"{where}: base {base!r} is neither a preset nor a file beside it{_nearest_preset(base)}")
     if path.resolve() in bases:
         raise ConfigError(f"{where}: base {base!r} leads back to itself")
     return parse_config(_read(path), where=str(path), folder=path.parent, bases=(*bases, path.resolve()))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no file can have that name
+        return False
 
 
 def _read(path: Path) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from boxwright.config import Config, dump, override
 from boxwright.errors import ConfigError, WeightsError
+from boxwright.interop.config_files import is_readable
 from boxwright.interop.download import fetch_model
 from boxwright.interop.safetensors_file import write_safetensors
 from boxwright.interop.sniff_config import read_config, read_config_text
@@ -126,7 +127,7 @@ def _empty(config: Config, *, device: str | torch.device, precision: Precision, 
 
 
 def _is_checkpoint(source: str | Path | Config) -> bool:
-    return not isinstance(source, Config) and Path(source).is_file() and Path(source).suffix not in _CONFIG_ENDINGS
+    return not isinstance(source, Config) and is_readable(Path(source)) and Path(source).suffix not in _CONFIG_ENDINGS
 
 
 def _config_of(weights: Weights, where: str) -> Config:
@@ -139,7 +140,7 @@ def _config_of(weights: Weights, where: str) -> Config:
 
 def _published(source: str | Path | Config) -> ZooModel | None:
     """The published model that `source` names; a name with a known source's prefix must be one."""
-    is_name = not isinstance(source, Config) and is_published(str(source)) and not Path(source).exists()
+    is_name = not isinstance(source, Config) and is_published(str(source)) and not is_readable(Path(source))
     return find_model(str(source)) if is_name else None
 
 

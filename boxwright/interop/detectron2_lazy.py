@@ -5,6 +5,7 @@ The result is nested dictionaries with the class's name under `_target_`, as Det
 
 import ast
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from .config_files import is_readable, read_text
 from .detectron2_lazy_zoo import zoo_module
 from .keys import copied
 from .python_files import Imported, PythonFile
-from .python_values import parse
+from .python_values import MAX_SIZE, check_unfolded, parse
 
 TARGET = "_target_"
 _MAX_CHAIN = 30
@@ -145,6 +146,7 @@ def read_lazy_text(text: str, *, source: str, folder: Path | None, chain: tuple[
         raise ConfigError(f"{source}: return outside a function") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
+    check_unfolded(list(reader.scope.values()), source=source)
     return {name: value for name, value in reader.scope.items() if not name.startswith("_")}
 
 
@@ -152,7 +154,9 @@ def load_module(
     module: str, level: int, *, folder: Path | None, source: str, chain: tuple[Path, ...]
 ) -> dict[str, Any]:
     """The names of `from ..common.train import ...`: the file beside this one, else the zoo's by the same name."""
-    relative = Path(*[".."] * (level - 1), *module.split(".")) if module else Path()
+    if not module:
+        raise ConfigError(f"{source}: imports from a folder; name the module, as in `from .common.train import train`")
+    relative = Path(*[".."] * (level - 1), *module.split("."))
     path = (folder or Path()) / relative.with_suffix(".py")
     if folder is not None and is_readable(path):
         path = path.resolve()
@@ -167,17 +171,21 @@ def load_module(
 
 def resolve_references(tree: dict[str, Any], *, source: str) -> dict[str, Any]:
     """`tree` with references such as "${..num_classes}" replaced by what they point at."""
-    resolved: dict[str, Any] = _resolve(tree, [tree], tree, source, 0)
+    resolved: dict[str, Any] = _resolve(tree, [tree], tree, source, 0, count())
     return resolved
 
 
-def _resolve(value: Any, parents: list[Any], root: dict[str, Any], source: str, hops: int) -> Any:
+def _resolve(
+    value: Any, parents: list[Any], root: dict[str, Any], source: str, hops: int, counter: "count[int]"
+) -> Any:
+    if next(counter) > MAX_SIZE:
+        raise ConfigError(f"{source}: its references make more than {MAX_SIZE} values")
     if len(parents) > 80:
         raise ConfigError(f"{source}: nested too deeply, or a value that holds itself")
     if isinstance(value, dict):
-        return {name: _resolve(item, [*parents, value], root, source, hops) for name, item in value.items()}
+        return {name: _resolve(item, [*parents, value], root, source, hops, counter) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_resolve(item, [*parents, value], root, source, hops) for item in value]
+        return [_resolve(item, [*parents, value], root, source, hops, counter) for item in value]
     if isinstance(value, Imported):
         return value.path
     if not (isinstance(value, str) and value.startswith("${") and value.endswith("}")):
@@ -196,7 +204,7 @@ def _resolve(value: Any, parents: list[Any], root: dict[str, Any], source: str, 
             trail = [*trail, here[key]]
         except (KeyError, IndexError, TypeError):
             raise ConfigError(f"{source}: the reference {value} points at nothing") from None
-    return _resolve(trail[-1], trail[:-1], root, source, hops + 1)
+    return _resolve(trail[-1], trail[:-1], root, source, hops + 1, counter)
 
 
 def _target(node: ast.Call, reader: LazyFile, args: list[Any]) -> str:

@@ -37,7 +37,7 @@ def mmdetection_settings(text: str, *, source: str, folder: Path | None) -> dict
 def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[Config, ConfigReport]:
     """From mmdetection's dictionaries to our settings."""
     old = is_old(settings)
-    config = upgrade(settings) if old else dict(settings)
+    config = _upgraded(settings, source) if old else dict(settings)
     mistakes = Mistakes(source)
     report = ConfigReport(source=source, dialect="mmdetection2" if old else "mmdetection3")
     reading = Reading(table=TYPES | RUN, tag="type", mistakes=mistakes, report=report, unknown=UNKNOWN)
@@ -53,6 +53,15 @@ def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[
             content = _content(MmModel(model), run)
     mistakes.raise_if_any()
     return validate(content, where=source), report
+
+
+def _upgraded(settings: Mapping[str, Any], source: str) -> Plain:
+    try:
+        return upgrade(settings)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{source}: not of the form of mmdetection 2 ({error}); its parts are dict(...)") from None
 
 
 def _content(model: MmModel, run: MmRun) -> Plain:

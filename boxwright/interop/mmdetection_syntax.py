@@ -13,7 +13,7 @@ from boxwright.errors import ConfigError
 from .config_files import base_path, is_readable, read_text
 from .keys import copied
 from .python_files import Imported, PythonFile
-from .python_values import is_python, parse
+from .python_values import check_unfolded, is_python, parse
 from .yaml_values import parse_yaml
 
 BASE, DELETE = "_base_", "_delete_"
@@ -114,6 +114,7 @@ class MmReader:
         except RecursionError:
             raise ConfigError(f"{source}: nested too deeply") from None
         own = {name: value for name, value in file.scope.items() if name != BASE and not name.startswith("__")}
+        check_unfolded(list(file.scope.values()), source=source)
         own = {name: _plain(value, 0, source) for name, value in own.items() if not isinstance(value, Imported)}
         return merge(own, base, source=source)
 

@@ -8,12 +8,13 @@ bounded, so a hostile file costs little.
 import ast
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from boxwright.errors import ConfigError
 
-MAX_STEPS = 300_000  # a full dump of a large config takes some 20,000
+MAX_STEPS = 200_000  # a full dump of a large config takes some 20,000
 MAX_SIZE = 200_000  # characters of a string, items of a list
 MAX_DEPTH = 60
 MAX_BITS = 4_096
@@ -71,6 +72,8 @@ _METHODS: dict[type, tuple[str, ...]] = {
     tuple: ("index", "count"),
     str: ("replace", "split", "join", "lower", "upper", "strip", "startswith", "endswith", "format"),
 }
+# Functions and methods that walk through all that their arguments hold, which may be far more than memory holds.
+_DEEP = {"str", "set", "min", "max", "sum", "sorted", "index", "count", "remove", "format", "join"}
 _PLAIN = (str, int, float, bool, bytes, type(None))
 
 
@@ -116,6 +119,8 @@ class PythonValues:
         if isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS and node.func.id not in self.scope:
             if node.func.id == "range":
                 self._check_size(node, len(range(*args)) if all(type(a) is int for a in args) else 0)
+            if node.func.id in _DEEP:
+                self._check_unfolded(node, args)
             return self._guarded(node, _FUNCTIONS[node.func.id], *args, **kwargs)
         if isinstance(node.func, ast.Attribute):
             return self._call_method(node, self.value(node.func.value), node.func.attr, args, kwargs)
@@ -147,6 +152,8 @@ class PythonValues:
             self._check_size(node, len(owner) * max(len(args[1]), 1))
         if name == "format" and any(sign in owner for sign in ":!.["):
             raise self.error(node, "only plain {} and {name} are understood in .format()")
+        if name in _DEEP:
+            self._check_unfolded(node, [owner, args, kwargs])
         result = self._guarded(node, getattr(owner, name), *args, **kwargs)
         return list(result) if name in ("keys", "values", "items") else result
 
@@ -163,6 +170,12 @@ class PythonValues:
         if size > MAX_SIZE:
             raise self.error(node, f"would be {size} long; a config has at most {MAX_SIZE}")
         self.steps += size // 64  # copying a long list again and again is work too
+
+    def _check_unfolded(self, node: ast.AST, value: Any) -> None:
+        if isinstance(value, list | tuple | dict):
+            size, places = unfolded_size(value)
+            self._check_size(node, size)
+            self.steps += places // 16
 
     def _items(self, nodes: list[ast.expr]) -> list[Any]:
         items: list[Any] = []
@@ -221,6 +234,8 @@ class PythonValues:
         if type(node.op) not in _BINARY:
             raise self.error(node, f"{_describe(node.op)} is not understood")
         self._check_growth(node, left, right)
+        if isinstance(node.op, ast.Mod):
+            self._check_unfolded(node, right)
         return self._guarded(node, _BINARY[type(node.op)], left, right)
 
     def _check_growth(self, node: ast.BinOp, left: Any, right: Any) -> None:
@@ -249,6 +264,7 @@ class PythonValues:
         left = self.value(node.left)
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             right = self.value(comparator)
+            self._check_unfolded(node, [left, right])
             if not self._guarded(node, _COMPARE[type(op)], left, right):
                 return False
             left = right
@@ -271,6 +287,7 @@ class PythonValues:
         if node.format_spec is not None:
             raise self.error(node, "a format inside an f-string is not understood; write the value plainly")
         value = self.value(node.value)
+        self._check_unfolded(node, value)
         return repr(value) if node.conversion == ord("r") else self._guarded(node, str, value)
 
     def _ListComp(self, node: ast.ListComp) -> list[Any]:  # noqa: N802
@@ -322,6 +339,35 @@ _STATEMENT = re.compile(
 )
 
 
+def unfolded_size(value: Any) -> tuple[int, int]:
+    """How many values a walk through `value` meets, and in how many places of memory they are.
+
+    A list that holds another twice is met with twice its values; one that holds itself is endless.
+    """
+    sizes: dict[int, int] = {}
+    todo: list[tuple[Any, bool]] = [(value, False)]
+    while todo:
+        item, is_done = todo.pop()
+        parts = list(item.values()) if isinstance(item, dict) else item
+        if is_done:
+            sizes[id(item)] = 1 + sum(sizes.get(id(part), MAX_SIZE) if _holds(part) else 1 for part in parts)
+        elif id(item) not in sizes:
+            sizes[id(item)] = MAX_SIZE + 1  # met again before it is done: it holds itself
+            todo.append((item, True))
+            todo.extend((part, False) for part in parts if _holds(part) and id(part) not in sizes)
+    return sizes[id(value)] if _holds(value) else 1, len(sizes)
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, list | tuple | dict)
+
+
+def check_unfolded(value: Any, *, source: str) -> None:
+    size = unfolded_size(value)[0] if _holds(value) else 1
+    if size > MAX_SIZE:
+        raise ConfigError(f"{source}: holds {min(size, 10**12)} values or more; a config has at most {MAX_SIZE}")
+
+
 def is_python(text: str) -> bool:
     """Whether a config is Python and not YAML or JSON: it assigns or imports something."""
     return text.lstrip()[:1] != "{" and _STATEMENT.search(text) is not None
@@ -330,7 +376,9 @@ def is_python(text: str) -> bool:
 def parse(text: str, *, source: str, mode: str = "exec") -> Any:
     """The syntax tree of `text`; anything wrong with it is our error, with the line."""
     try:
-        return ast.parse(text, mode=mode)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of texts such as 1if x else y
+            return ast.parse(text, mode=mode)
     except SyntaxError as error:
         raise ConfigError(f"{source}:{error.lineno or 1}: not valid Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:

@@ -4,6 +4,7 @@ A file overrides some of them. Values may be Python literals in strings ("(800,)
 default, with the same few exceptions as in the originals.
 """
 
+import warnings
 from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from boxwright.errors import ConfigError
 from .keys import ConfigReport, Key, Mistakes, copied, get, put, tree_of
 
 _NUMBERS = (int, float)
+_LARGEST = 10**300  # beyond it no float can follow
 
 
 class YacsTree:
@@ -69,7 +71,9 @@ def decode(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return literal_eval(value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of texts such as "1x"
+            return literal_eval(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return value
 
@@ -88,9 +92,9 @@ def coerce(value: Any, default: Any) -> tuple[Any, str]:
         return list(value), ""
     if isinstance(default, list | tuple) and isinstance(value, _NUMBERS) and not isinstance(value, bool):
         return value, f"is {_shown(value)}; expected a list such as {_shown(default or (value,))}"
-    if isinstance(default, float) and isinstance(value, int):
+    if isinstance(default, float) and isinstance(value, int) and abs(value) < _LARGEST:
         return float(value), ""
-    if isinstance(default, int) and isinstance(value, float) and value == int(value):
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
         return int(value), ""
     return value, f"is {_shown(value)}; expected a {type(default).__name__}, as the default {_shown(default)}"
 
@@ -143,5 +147,8 @@ def _same(value: Any, other: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of thousands of digits
+        text = f"a {type(value).__name__} of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."

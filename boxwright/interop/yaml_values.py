@@ -12,7 +12,7 @@ from boxwright.errors import ConfigError
 
 from .python_values import literal
 
-MAX_VALUES = 200_000
+MAX_VALUES = 20_000  # a full dump of a large config has some 3,000
 MAX_DEPTH = 60
 _PYTHON = "tag:yaml.org,2002:python/"
 _SCALARS: dict[str, Callable[[str], Any]] = {
