@@ -12,11 +12,12 @@ from .console import print_json, progress
 if TYPE_CHECKING:
     from boxwright.engine.inference import Detector
     from boxwright.evaluation import DetectionTable, GroundTruth, Scores
+    from boxwright.evaluation.proposals import ProposalScores
     from boxwright.evaluation.voc import VocScores
 
 app = typer.Typer(add_completion=False)
 
-Metric = Literal["auto", "coco", "lvis", "voc2007", "voc2012"]
+Metric = Literal["auto", "coco", "lvis", "voc2007", "voc2012", "proposals"]
 
 
 @app.command()
@@ -116,7 +117,7 @@ def _numbers(text: str | None) -> list[float] | None:
         raise typer.BadParameter(f"--sigmas is {text!r}; expected numbers with commas between them") from error
 
 
-Measured = tuple["GroundTruth", "Scores | VocScores", "DetectionTable | None"]
+Measured = tuple["GroundTruth", "Scores | VocScores | ProposalScores", "DetectionTable | None"]
 
 
 def _measure_file(detections: Path, source: _Source, wanted: _Wanted) -> Measured:
@@ -133,10 +134,19 @@ def _measure_file(detections: Path, source: _Source, wanted: _Wanted) -> Measure
 def _measure_model(
     detector: "Detector", source: _Source, wanted: _Wanted, *, batch: int, workers: int, save: Path | None
 ) -> Measured:
+    from boxwright.data.reading import read_dataset
     from boxwright.engine.evaluation import evaluate as evaluate_detector
     from boxwright.engine.evaluation import read_for
     from boxwright.engine.ground_truth import ground_truth_of
+    from boxwright.engine.proposal_recall import evaluate_proposals, finds_proposals_alone
 
+    if finds_proposals_alone(detector):
+        annotations = read_dataset(source.data, split=source.split, root=source.root)
+        with progress("finding proposals", len(annotations)) as advance:
+            recall = evaluate_proposals(
+                detector, annotations, batch=batch, workers=workers, progress=lambda done, total: advance()
+            )
+        return ground_truth_of(annotations), recall, None
     annotations = read_for(detector, source.data, split=source.split, root=source.root)
     truth = ground_truth_of(annotations)
     is_lvis = wanted.metric == "auto" and truth.federated is not None
@@ -159,9 +169,10 @@ def _measure_model(
     return truth, replace(_measure(truth, table, wanted), timing=scores.timing), table
 
 
-def _measure(truth: "GroundTruth", table: "DetectionTable", wanted: _Wanted) -> "Scores | VocScores":
+def _measure(truth: "GroundTruth", table: "DetectionTable", wanted: _Wanted) -> "Scores | VocScores | ProposalScores":
     from boxwright.evaluation import evaluate_coco
     from boxwright.evaluation.lvis import evaluate_lvis
+    from boxwright.evaluation.proposals import evaluate_proposals
     from boxwright.evaluation.voc import evaluate_voc
 
     match wanted.metric:
@@ -169,6 +180,8 @@ def _measure(truth: "GroundTruth", table: "DetectionTable", wanted: _Wanted) -> 
             return evaluate_voc(truth, table, year=2007)
         case "voc2012":
             return evaluate_voc(truth, table, year=2012)
+        case "proposals":
+            return evaluate_proposals(truth, table)
         case "lvis":
             return evaluate_lvis(truth, table, kinds=_lvis_kinds(table, wanted))
         case "auto" if truth.federated is not None:
@@ -182,7 +195,7 @@ def _lvis_kinds(table: "DetectionTable", wanted: _Wanted) -> list[str]:
 
 
 def _studies(
-    truth: "GroundTruth", scores: "Scores | VocScores", table: "DetectionTable", wanted: _Wanted
+    truth: "GroundTruth", scores: "Scores | VocScores | ProposalScores", table: "DetectionTable", wanted: _Wanted
 ) -> Iterator[tuple[str, str, dict[str, Any], str]]:
     """Name in the JSON, kind, content, text."""
     from boxwright.evaluation import read_detections

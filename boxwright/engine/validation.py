@@ -10,8 +10,9 @@ from boxwright.data.annotations import Annotations
 from boxwright.data.loader import evaluation_loader
 from boxwright.evaluation.result import Scores
 
+from .detection_stream import input_rule
 from .distributed import World
-from .evaluation import evaluate, input_rule
+from .evaluation import evaluate
 from .inference import Detector
 from .setup import target_rule
 

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DatasetError
 from ..ops.cpu.coco_match import box_pairs, cover_annotations
-from .detections import image_position
+from .detections import DetectionTable, image_position
 from .ground_truth import GroundTruth, Identity
+from .result import Timing
+from .text import figures_to_csv, format_table, format_timing, percent
 
 AREAS = {
     "all": (0.0, 1e5**2),
@@ -38,17 +40,35 @@ class ProposalScores:
     areas: tuple[str, ...]
     thresholds: NDArray[np.float64]
     recall: NDArray[np.float64]  # (L, A, T)
+    timing: Timing | None = None
+    kinds = ()  # nothing that has classes, masks or keypoints
 
     def average(self, limit: int, area: str = "all") -> float:
         """AR: the mean recall over the thresholds."""
         return float(self.recall[self.limits.index(limit), self.areas.index(area)].mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """{"ar100": ..., "ar100_small": ..., ...}, fractions of 1."""
+        """{"proposals": {"ar100": ..., "ar100_small": ..., ...}}, fractions of 1."""
+        result: dict[str, Any] = {"proposals": self.values}
+        return result if self.timing is None else result | {"timing": self.timing.to_dict()}
+
+    @property
+    def values(self) -> dict[str, float]:
         names = [(limit, area) for limit in self.limits for area in self.areas]
         return {
             f"ar{limit}" + ("" if area == "all" else f"_{area}"): self.average(limit, area) for limit, area in names
         }
+
+    def to_csv(self) -> str:
+        """kind, category, figure, value, as of COCO's figures."""
+        return figures_to_csv(("proposals", "", name, value) for name, value in self.values.items())
+
+    def __str__(self) -> str:
+        header = ["proposals", *self.areas]
+        rows = [[f"AR{limit}", *(percent(self.average(limit, area)) for area in self.areas)] for limit in self.limits]
+        title = "recall of proposals by area, the mean over IoU 0.5 to 0.95, in percent"
+        parts = [title, format_table(header, rows)]
+        return "\n\n".join(parts if self.timing is None else [*parts, format_timing(self.timing)])
 
 
 class ProposalEvaluator:
@@ -83,6 +103,15 @@ class ProposalEvaluator:
         rank = np.repeat(np.arange(len(order)), np.diff(first))
         self._pairs.append((np.full(len(rank), position), rank, annotation, iou))
 
+    def state(self) -> tuple[set[int], list[tuple[NDArray[Any], ...]]]:
+        """What this evaluator has seen, for another process to `absorb`."""
+        return self._seen, self._pairs
+
+    def absorb(self, state: tuple[set[int], list[tuple[NDArray[Any], ...]]]) -> None:
+        """Adds what an evaluator of other images of the same ground truth has seen."""
+        self._seen |= state[0]
+        self._pairs += state[1]
+
     def result(self) -> ProposalScores:
         columns = [np.concatenate(column) for column in zip(*self._pairs, strict=True)] if self._pairs else _nothing()
         image, rank, annotation, iou = columns
@@ -102,6 +131,20 @@ class ProposalEvaluator:
                 covered = iou[offered][taken]
                 recall[index, a] = (covered[:, None] >= _THRESHOLDS).sum(axis=0) / is_wanted.sum()
         return ProposalScores(self.limits, tuple(AREAS), _THRESHOLDS, recall)
+
+
+def evaluate_proposals(
+    ground_truth: GroundTruth, proposals: DetectionTable, *, limits: Sequence[int] = (100, 300, 1000)
+) -> ProposalScores:
+    """Boxes with scores, as of a results file; their categories do not matter."""
+    evaluator = ProposalEvaluator(ground_truth, limits=limits)
+    for part in np.split(np.arange(len(proposals)), np.flatnonzero(np.diff(proposals.image)) + 1):
+        if len(part):
+            boxes = proposals.boxes_xywh[part]
+            corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+            image_id = ground_truth.image_ids[int(proposals.image[part[0]])]
+            evaluator.add(image_id, boxes=corners, scores=proposals.scores[part])
+    return evaluator.result()
 
 
 def _nothing() -> list[NDArray[Any]]:

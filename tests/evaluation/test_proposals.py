@@ -34,8 +34,8 @@ def test_only_the_best_proposals_are_looked_at():
     evaluator.add(1, boxes=np.array([[0, 0, 10, 10.0], [50, 50, 60, 60.0]]), scores=[1.0, 2.0])
     result = evaluator.result()
     assert (result.average(1), result.average(2)) == (0, 1)
-    assert result.to_dict()["ar1_small"] == 0
-    assert result.to_dict()["ar2_large"] == -1
+    assert result.values["ar1_small"] == 0
+    assert result.values["ar2_large"] == -1
 
 
 def test_an_image_is_added_once_and_must_be_known():

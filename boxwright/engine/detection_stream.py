@@ -1,0 +1,171 @@
+"""The images of one process, what a detector finds in each of them, and how long it takes."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from boxwright.config.parts import AugmentedTest
+from boxwright.data.annotations import Annotations
+from boxwright.data.augment import InputRule
+from boxwright.data.dataset import EvaluationDataset, TargetRule, load_sample
+from boxwright.data.loader import Collate, Packed, data_loader, on_device
+from boxwright.data.network_input import padded_size
+from boxwright.data.resize import shortest_edge_size
+from boxwright.data.sampler import Draw, EvaluationSampler
+from boxwright.data.skipping import Skip
+from boxwright.errors import BoxwrightError
+from boxwright.evaluation.result import Timing
+from boxwright.types import Detections, Size
+
+from .augmented import detect_augmented
+from .inference import Detector
+
+
+def input_rule(detector: Detector) -> InputRule:
+    """How pictures become the network's input at test."""
+    settings = detector.config.model.input
+    return InputRule(
+        short=(settings.resize.short_test,),
+        long=settings.resize.long_test,
+        method=settings.resize.method,
+        channels=settings.channels,
+        value_range=settings.value_range,
+        mean=settings.mean,
+        std=settings.std,
+        pad_to=settings.pad_to,
+    )
+
+
+def rank_and_size() -> tuple[int, int]:
+    is_distributed = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if is_distributed else (0, 1)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A run of neighbouring images, and which of them could not be read."""
+
+    annotations: Annotations
+    rank: int
+    world_size: int
+    skipped: list[Skip] = field(default_factory=list)
+
+    @property
+    def positions(self) -> range:
+        return EvaluationSampler(len(self.annotations), rank=self.rank, world_size=self.world_size).positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batches(self, rule: InputRule, batch: int) -> list[list[Draw]]:
+        """Images of equal padded size together, so that none is padded for another's sake."""
+        groups: dict[Size, list[list[Draw]]] = {}
+        for position in self.positions:
+            size = shortest_edge_size(
+                self.annotations.size(position), short=rule.short[0], long=rule.long, method=rule.method
+            )
+            batches = groups.setdefault(padded_size([size], divisibility=rule.pad_to), [[]])
+            if len(batches[-1]) == batch:
+                batches.append([])
+            batches[-1].append((position, position))
+        return sorted((part for batches in groups.values() for part in batches), key=lambda part: part[0])
+
+    def readable(self, packed: Iterator[Packed]) -> Iterator[Packed]:
+        for item in packed:
+            self.skipped.extend(item.skips)
+            if item.sizes:
+                yield item
+
+
+def detect_share(
+    detector: Detector, share: Share, batch: int, workers: int, watch: "Watch"
+) -> Iterator[tuple[int | str, Detections]]:
+    """Id of each image that can be read, and what is found in it."""
+    if detector.config.test.augment is not None:
+        yield from _detect_augmented(detector, share, detector.config.test.augment, watch)
+        return
+    rule = input_rule(detector)
+    everything = np.arange(len(share.annotations))
+    dataset = EvaluationDataset(annotations=share.annotations, images=everything, rule=rule, targets=TargetRule())
+    batches = share.batches(rule, batch)
+    packed = data_loader(dataset, batches, Collate(rule.pad_to), workers, detector.device, seed=0)
+    for prepared in on_device(share.readable(packed), detector.device, rule):
+        images = prepared.images.contiguous(memory_format=detector.memory_format)
+        with watch.computing(len(prepared)):
+            results = detector.detect(replace(prepared, images=images))
+        assert prepared.targets is not None
+        for target, found in zip(prepared.targets, results, strict=True):
+            assert target.image_id is not None
+            yield target.image_id, found
+
+
+def _detect_augmented(
+    detector: Detector, share: Share, settings: AugmentedTest, watch: "Watch"
+) -> Iterator[tuple[int | str, Detections]]:
+    """One picture after the other: each is seen many times, so reading it costs nothing beside that."""
+    annotations = share.annotations
+    pairs = annotations.flip_pairs if annotations.keypoint_names else None
+    for position in share.positions:
+        path = annotations.path(position)
+        try:
+            picture = load_sample(annotations, position, TargetRule()).image
+        except (BoxwrightError, OSError) as error:
+            share.skipped.append(Skip(position, str(path), str(error)))
+            continue
+        with watch.computing(1):
+            found = detect_augmented(detector, picture, settings, flip_pairs=pairs)
+        yield annotations.image_id(position), found
+
+
+@contextmanager
+def in_eval_mode(detector: Detector) -> Iterator[None]:
+    was_training = detector.model.training
+    detector.model.eval()
+    try:
+        yield
+    finally:
+        detector.model.train(was_training)
+
+
+class Watch:
+    """Seconds of this process: all of them, and those of the detector. The first batch, in which kernels are compiled
+    and memory is found, is left out where there are more."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.compute, self.num_images, self._num_batches = 0.0, 0, 0
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def computing(self, num_images: int) -> Iterator[None]:
+        self._wait()
+        begin = time.perf_counter()
+        yield
+        self._wait()
+        if self._num_batches == 1:
+            self.compute, self.num_images, self._start = 0.0, 0, begin
+        self.compute += time.perf_counter() - begin
+        self.num_images += num_images
+        self._num_batches += 1
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def timing(self) -> Timing:
+        return Timing(num_images=self.num_images, total=time.perf_counter() - self._start, compute=self.compute)
+
+
+def together(timings: Sequence[Timing]) -> Timing:
+    """Of processes that worked side by side."""
+    return Timing(
+        num_images=sum(one.num_images for one in timings),
+        total=max(one.total for one in timings),
+        compute=sum(one.compute for one in timings) / len(timings),
+        devices=len(timings),
+    )

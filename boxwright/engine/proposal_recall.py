@@ -1,0 +1,57 @@
+"""How much of a data set the proposals of a model cover, for models that find nothing else."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from boxwright.data.annotations import Annotations
+from boxwright.data.reading import read_dataset
+from boxwright.errors import ConfigError
+from boxwright.evaluation.proposals import ProposalEvaluator, ProposalScores
+
+from .detection_stream import Share, Watch, detect_share, in_eval_mode, rank_and_size, together
+from .ground_truth import ground_truth_of
+from .inference import Detector
+
+
+def evaluate_proposals(
+    detector: Detector,
+    data: str | Path | Annotations,
+    *,
+    split: str = "val",
+    root: str | Path | None = None,
+    batch: int = 4,
+    workers: int = 2,
+    limits: Sequence[int] = (100, 300, 1000),
+    progress: Callable[[int, int], None] | None = None,
+) -> ProposalScores:
+    """AR at each of `limits` by area. Under torch.distributed as `evaluate`. Classes do not matter."""
+    if not finds_proposals_alone(detector):
+        raise ConfigError("the model finds objects, not proposals; evaluate() measures it")
+    annotations = data if isinstance(data, Annotations) else read_dataset(data, split=split, root=root)
+    evaluator = ProposalEvaluator(ground_truth_of(annotations), limits=limits)
+    share = Share(annotations, *rank_and_size())
+    watch = Watch(detector.device)
+    with in_eval_mode(detector):
+        stream = detect_share(detector, share, batch, workers, watch)
+        for done, (image_id, found) in enumerate(stream, start=1):
+            evaluator.add(image_id, boxes=found.boxes.numpy(), scores=found.scores.numpy())
+            if progress is not None:
+                progress(done, len(share))
+    timing = watch.timing()
+    if share.world_size > 1:
+        states: list[Any] = [None] * share.world_size
+        dist.all_gather_object(states, (evaluator.state(), timing))
+        timing = together([one for _, one in states])
+        for rank, (state, _) in enumerate(states):
+            if rank != share.rank:
+                evaluator.absorb(state)
+    return replace(evaluator.result(), timing=timing)
+
+
+def finds_proposals_alone(detector: Detector) -> bool:
+    model = detector.config.model
+    return model.kind == "rcnn" and model.box_head is None
