@@ -33,4 +33,6 @@ def _score(best: Tensor, enlarged: Tensor, heatmap: Tensor, score: KeypointScore
     if score == "logit":
         return best
     over = heatmap if score == "pooled_probability" else enlarged
-    return 1 / (over.flatten(1) - best[:, None]).exp().sum(dim=1)
+    total = (over.flatten(1) - best[:, None]).exp().sum(dim=1)
+    # The enlarged maximum may overshoot every cell of the map by so much that nothing is left of them.
+    return 1 / total.clamp(min=torch.finfo(total.dtype).tiny)
