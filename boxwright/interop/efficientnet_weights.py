@@ -11,7 +11,7 @@ from torch import Tensor
 from .rename import Names, Pair, State
 from .torchvision_backbones import inverted_residual_pairs
 
-_LUKEMELAS: tuple[Pair, ...] = (
+LUKEMELAS: tuple[Pair, ...] = (
     ("_conv_stem.{*p}", "backbone.stem.{*p}"),
     ("_bn0.{*p}", "backbone.stem.norm.{*p}"),
     ("_blocks.{b}._expand_conv.{*p}", "backbone.blocks.{b}.expand.{*p}"),
@@ -31,7 +31,7 @@ _LUKEMELAS: tuple[Pair, ...] = (
 def from_efficientnet(state: Mapping[str, Tensor]) -> State:
     keys = list(state)
     if "_conv_stem.weight" in state:
-        return Names("EfficientNet (lukemelas)", _LUKEMELAS).to_ours(state)
+        return Names("EfficientNet (lukemelas)", LUKEMELAS).to_ours(state)
     if "conv_stem.weight" in state:
         return Names("timm EfficientNet", _timm_pairs(keys)).to_ours(state)
     return Names("torchvision EfficientNet", _torchvision_pairs(keys)).to_ours(state)

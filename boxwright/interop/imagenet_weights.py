@@ -19,7 +19,7 @@ def from_imagenet(state: Mapping[str, Tensor]) -> State | None:
     if "backbone.layer1.0.conv1.weight" in state or "backbone.conv1.conv.weight" in state:
         state = {name.removeprefix(_MMCLS): value for name, value in state.items()}
     if "layer1.0.conv1.weight" in state:
-        return Names("ResNet", (*_resnet(), ("fc.{*p}", None), ("head.fc.{*p}", None))).to_ours(state)
+        return resnet_names().to_ours(state)
     if "conv1.conv.weight" in state:
         return Names("mmcls MobileNetV3", _mmcls_mobilenet()).to_ours(state)
     if "features.4.block.2.fc1.weight" in state:
@@ -30,11 +30,11 @@ def from_imagenet(state: Mapping[str, Tensor]) -> State | None:
     return None
 
 
-def _resnet() -> tuple[Pair, ...]:
+def resnet_names() -> Names:
     """torchvision's names, and those with group norm in the place of batch norm."""
     plain = resnet_pairs("", "backbone")
     group = tuple((theirs.replace("bn", "gn"), ours) for theirs, ours in plain if "bn" in theirs)
-    return (*plain, *group)
+    return Names("ResNet", (*plain, *group, ("fc.{*p}", None), ("head.fc.{*p}", None)))
 
 
 def _mmcls_mobilenet() -> tuple[Pair, ...]:

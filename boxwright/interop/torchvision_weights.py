@@ -69,6 +69,11 @@ def _names(keys: Iterable[str], *, levels: int, fc_index: int | None) -> Names:
     return Names("torchvision", (*body, *_pyramid(first), *box, *_OTHERS))
 
 
+def torchvision_names() -> Names:
+    """Of a ResNet with four pyramid levels and the box head of two linear layers."""
+    return _names((), levels=4, fc_index=None)
+
+
 def _sequence(theirs: str, ours: str) -> tuple[Pair, ...]:
     """torchvision's convolution blocks: the convolution is entry 0, a norm entry 1."""
     return ((f"{theirs}.0.{{*p}}", f"{ours}.{{*p}}"), (f"{theirs}.1.{{*p}}", f"{ours}.norm.{{*p}}"))
