@@ -80,10 +80,13 @@ class Checkpoints:
         try:
             with atomic_write(path) as file:
                 torch.save(state, file)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
             raise TrainingError(
-                f"{path}: the checkpoint could not be written ({error.strerror or error}); "
-                "those written before are whole. Free space and resume."
+                f"{path}: the checkpoint could not be written ({reason}); those written before are whole. "
+                "Free space and resume."
             ) from error
         return _sha256(path)
 
@@ -101,6 +104,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # what torch raises for damage differs by version
         raise WeightsError(f"{path}: cannot be read as a checkpoint ({' '.join(str(error).split())[:200]})") from error
     return state
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """Why a file could not be written: torch raises an error of its own over the system's."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _sha256(path: Path) -> str:

@@ -157,7 +157,7 @@ class BoxStages:
         if self.sampler.kind == "ohem":
             keys = self._hardness(self.stages[number], labelled, features, objects).neg()
         else:
-            keys = draw.keys(shape, labelled.boxes.device, stream=BOX_STREAM + number)
+            keys = draw.keys(shape, labelled.boxes.device, stream=BOX_STREAM + number, numbers=labelled.origin)
         return draw_regions(labelled, self.sampler, keys, objects, num_classes=self.num_classes)
 
     @torch.no_grad()

@@ -73,7 +73,8 @@ class KeypointBranch:
         if len(objects.labels):
             seen = visible_inside(_keypoints(objects)[labelled.owner], labelled.boxes)
             candidates = candidates & (seen >= self.min_visible)
-        keys = draw.keys((candidates.shape[0], candidates.shape[1]), candidates.device, stream=KEYPOINT_STREAM)
+        shape = (candidates.shape[0], candidates.shape[1])
+        keys = draw.keys(shape, candidates.device, stream=KEYPOINT_STREAM, numbers=labelled.origin)
         return labelled.chosen(lowest(candidates, keys, round(self.full_sample)), objects, self.num_classes)
 
 

@@ -21,6 +21,7 @@ class Proposals:
     boxes: Tensor  # (B, P, 4)
     logits: Tensor  # (B, P)
     is_valid: Tensor  # (B, P) bool; the rest is padding
+    origin: Tensor | None = None  # (B, P) int64: the anchor each came from, or another number of its own
 
     def flat(self) -> tuple[Tensor, Tensor]:
         """-> (R, 4) boxes and (R,) int64 image of each, image by image."""
@@ -96,7 +97,7 @@ class ProposalSelector:
 
     @torch.no_grad()
     def __call__(self, dense: DensePredictions, frames: Frames, *, training: bool) -> Proposals:
-        logits, boxes, levels = self._best_of_levels(dense, self.pre_nms_top_k.of(training))
+        logits, boxes, levels, origin = self._best_of_levels(dense, self.pre_nms_top_k.of(training))
         num_images, num_boxes = logits.shape
         image = torch.arange(num_images, device=logits.device).repeat_interleave(num_boxes)
         limits = frames.padded if self.clips_to_padding and not training else frames.network
@@ -113,11 +114,11 @@ class ProposalSelector:
             inclusive=self.nms_inclusive,
         )
         boxes, keep = flat.view_as(boxes), keep.view_as(logits)
-        return self._best(boxes, logits, self._limit_levels(keep, dense, training), training)
+        return self._best(boxes, logits, origin, self._limit_levels(keep, dense, training), training)
 
-    def _best_of_levels(self, dense: DensePredictions, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-        """-> (B, T) logits, (B, T, 4) boxes, (T,) level; each level's best first."""
-        logits, boxes, levels = [], [], []
+    def _best_of_levels(self, dense: DensePredictions, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """-> (B, T) logits, (B, T, 4) boxes, (T,) level, (B, T) anchor; each level's best first."""
+        logits, boxes, levels, origin, num_before = [], [], [], [], 0
         for level, (scores, deltas, anchors) in enumerate(zip(dense.logits, dense.deltas, dense.anchors, strict=True)):
             best, index = scores.float().topk(min(limit, scores.shape[1]), dim=1)
             picked = deltas.float().gather(1, index[..., None].expand(-1, -1, 4))
@@ -125,7 +126,9 @@ class ProposalSelector:
             logits.append(best)
             boxes.append(decoded.view_as(picked))
             levels.append(torch.full_like(index[0], level))
-        return torch.cat(logits, dim=1), torch.cat(boxes, dim=1), torch.cat(levels)
+            origin.append(index + num_before)
+            num_before += len(anchors)
+        return torch.cat(logits, dim=1), torch.cat(boxes, dim=1), torch.cat(levels), torch.cat(origin, dim=1)
 
     def _is_valid(self, boxes: Tensor, logits: Tensor, image: Tensor, frames: Frames, limits: Tensor) -> Tensor:
         is_valid = boxes.isfinite().all(dim=1) & logits.isfinite()
@@ -139,7 +142,7 @@ class ProposalSelector:
         parts = torch.split(keep, [min(most, len(anchors)) for anchors in dense.anchors], dim=1)
         return torch.cat([part & (part.cumsum(dim=1) <= limit) for part in parts], dim=1)
 
-    def _best(self, boxes: Tensor, logits: Tensor, keep: Tensor, training: bool) -> Proposals:
+    def _best(self, boxes: Tensor, logits: Tensor, origin: Tensor, keep: Tensor, training: bool) -> Proposals:
         limit = self.post_nms_top_k.of(training)
         scores = logits.masked_fill(~keep, -torch.inf)
         if self.per_batch and training:
@@ -147,7 +150,8 @@ class ProposalSelector:
             is_best = torch.zeros_like(keep).flatten().scatter(0, over_all, True).view_as(keep)
             scores = scores.masked_fill(~is_best, -torch.inf)
         best, index = scores.topk(min(limit, scores.shape[1]), dim=1)
-        return Proposals(boxes.gather(1, index[..., None].expand(-1, -1, 4)), best, best > -torch.inf)
+        chosen = boxes.gather(1, index[..., None].expand(-1, -1, 4))
+        return Proposals(chosen, best, best > -torch.inf, origin.gather(1, index))
 
 
 class GivenProposals(nn.Module):

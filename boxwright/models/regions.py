@@ -40,6 +40,7 @@ class Labelled:
     owner: Tensor  # (B, P) int64 among the objects
     label: Tensor  # (B, P) int8: POSITIVE, NEGATIVE, or IGNORED (padding too)
     is_object: Tensor  # (B, P) bool
+    origin: Tensor  # (B, P) int64: a number that a region keeps when others swap places
 
     def chosen(self, is_chosen: Tensor, objects: Objects, num_classes: int) -> Regions:
         """(B, P) bool -> those regions, with classes."""
@@ -68,7 +69,7 @@ class RegionLabeller:
 
     @torch.no_grad()
     def __call__(self, proposals: Proposals, objects: Objects, frames: Frames, matcher: Matcher) -> Labelled:
-        boxes, is_valid, own = self._with_ground_truth(proposals, objects)
+        boxes, is_valid, own, origin = self._with_ground_truth(proposals, objects)
         matched = objects if self.crowds_claim else objects.without_crowds()
         kept = torch.arange(len(objects.labels), device=boxes.device)
         kept = kept if self.crowds_claim else kept[~objects.is_crowd]
@@ -87,21 +88,26 @@ class RegionLabeller:
         label, owner = torch.stack(labels), torch.stack(owners)
         if self.ground_truth == "first":  # an object's own box is its own, even where two objects share a box
             label, owner = torch.where(own >= 0, POSITIVE, label), torch.where(own >= 0, own, owner)
-        return Labelled(boxes, owner, label, own >= 0)
+        return Labelled(boxes, owner, label, own >= 0, origin)
 
-    def _with_ground_truth(self, proposals: Proposals, objects: Objects) -> tuple[Tensor, Tensor, Tensor]:
-        """-> (B, P, 4) boxes, (B, P) bool which are real, (B, P) int64 object of each ground-truth box, else -1."""
+    def _with_ground_truth(self, proposals: Proposals, objects: Objects) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """-> (B, P, 4) boxes, (B, P) bool which are real, (B, P) object of each ground-truth box, else -1, (B, P)
+        origin."""
         none = torch.full_like(proposals.is_valid, -1, dtype=torch.int64)
+        origin = torch.arange(none.shape[1], device=none.device).expand_as(none)
+        origin = origin if proposals.origin is None else proposals.origin
         if self.ground_truth == "none":
-            return proposals.boxes, proposals.is_valid, none
+            return proposals.boxes, proposals.is_valid, none, origin
         boxes, index, is_real = objects.padded()
         if len(objects.is_crowd):
             is_real = is_real & ~objects.is_crowd[index]
-        parts = [(proposals.boxes, proposals.is_valid, none), (boxes, is_real, torch.where(is_real, index, -1))]
+        own = torch.where(is_real, index, -1)
+        below_zero = -1 - torch.arange(own.shape[1], device=own.device).expand_as(own)
+        parts = [(proposals.boxes, proposals.is_valid, none, origin), (boxes, is_real, own, below_zero)]
         if self.ground_truth == "first":
             parts.reverse()
         joined = [torch.cat(part, dim=1) for part in zip(*parts, strict=True)]
-        return joined[0], joined[1], joined[2]
+        return joined[0], joined[1], joined[2], joined[3]
 
     def _in_frame(self, regions: Tensor, targets: Tensor, image: int, frames: Frames) -> tuple[Tensor, Tensor]:
         if not self.in_original:

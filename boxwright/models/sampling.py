@@ -16,21 +16,27 @@ RPN_STREAM, KEYPOINT_STREAM, BOX_STREAM = 0, 1, 2  # and one more for each stage
 class Draw:
     """How examples are drawn: at random by `seeds`, (B,) int64, or the first by index, to compare programs.
 
-    A random key depends on its image's seed, its place in the image and `stream` alone: neither on the other images of
-    the batch nor on the device, so that the same images train alike however they are spread over processes.
+    A random key depends on its image's seed, its number in the image and `stream` alone: neither on the other images
+    of the batch nor on the device, so that the same images train alike however they are spread over processes.
     """
 
     choice: Choice = "random"
     seeds: Tensor | None = None
 
-    def keys(self, shape: tuple[int, int], device: torch.device, *, stream: int) -> Tensor:
-        """(B, N) float32: the examples with the lowest keys are drawn. Each use has a `stream` of its own."""
+    def keys(
+        self, shape: tuple[int, int], device: torch.device, *, stream: int, numbers: Tensor | None = None
+    ) -> Tensor:
+        """(B, N) float32: the examples with the lowest keys are drawn. Each use has a `stream` of its own.
+
+        `numbers`, (B, N) int64, are the examples' own, where their places are not: those of proposals in the order of
+        scores change with the last bit of a score.
+        """
         places = torch.arange(shape[1], device=device)
         if self.choice == "first":
             return places.float().expand(shape)
         seeds = torch.randint(SEEDS, (shape[0],)) if self.seeds is None else self.seeds
         starts = _mixed(seeds.to(device) * 1021 + stream)
-        return (_mixed(starts[:, None] + places) >> 40 & 0xFFFFFF).float() / 2**24
+        return (_mixed(starts[:, None] + (places if numbers is None else numbers)) >> 40 & 0xFFFFFF).float() / 2**24
 
 
 def _mixed(values: Tensor) -> Tensor:
