@@ -255,6 +255,16 @@ def test_bitwise_the_same_with_any_number_of_threads(num_threads, channels_last)
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_12000_regions_are_each_as_if_alone(cpu, channels_last):
+    maps = random_maps((13, 17), (7, 9), channels=5, channels_last=channels_last)
+    given = random_boxes(12_000, span=20), random_index(12_000, 2), random_index(12_000, 2, seed=1)
+    settings = {"scales": [1.0, 0.5], "output_size": (3, 3)}
+    together = ops.roi_align(maps, *given, **settings)
+    for few in (slice(0, 1), slice(5000, 5017), slice(11_999, None)):
+        assert torch.equal(together[few], ops.roi_align(maps, *(t[few] for t in given), **settings))
+
+
 def test_a_wild_but_finite_region_ends(cpu):
     feature = torch.ones(1, 1, 8, 8)
     wide = torch.tensor([[-1e7, -1e7, 1e7, 1e7]])
