@@ -260,11 +260,13 @@ def measure_leaks(args: argparse.Namespace, folder: Path) -> Row:
         targets=TargetRule(masks="polygons"),
         workers=4,
     )
+    torch.set_num_threads(1)  # threads that wait for one another on a busy machine would take most of the time
     marks: list[float] = []
     every = max(args.iterations // 10, 1)
     for number, _ in enumerate(loader, start=1):
         if number % every == 0:
             marks.append(sum(memory_of(worker) for worker in _children()))
+            print(f"{number} batches: {marks[-1]:.0f} MiB", file=sys.stderr, flush=True)
         if number == args.iterations:
             break
     return {

@@ -84,7 +84,9 @@ def _box_sizes(
         shapes = anchors.shapes()
         axes.plot(shapes[:, 1], shapes[:, 0], "k+", markersize=10, label="anchors")
     frame = "the resized image" if anchors else "the image"
-    axes.set(title="Boxes", xlabel=f"width in pixels of {frame}", ylabel="height", xscale="log", yscale="log")
+    axes.set(title="Boxes", xlabel=f"width in pixels of {frame}", ylabel="height")
+    if anchors or any(len(table.width) for table in tables.values()):  # an empty axis has no logarithm
+        axes.set(xscale="log", yscale="log")
     axes.legend()
 
 
