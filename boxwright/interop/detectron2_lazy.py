@@ -58,6 +58,10 @@ class LazyFile(PythonFile):
                 self.scope[node.name] = Imported(f"{self.source}.{node.name}")
             case ast.Return():
                 raise _Returned(None if node.value is None else self.value(node.value))
+            case ast.Expr():
+                described = self.value(node.value)
+                if isinstance(described, dict) and TARGET in described and isinstance(node.value, ast.Call):
+                    raise self.error(node, f"calls {described[TARGET]}, and a config is only read, never run")
             case _:
                 super().statement(node)
 
