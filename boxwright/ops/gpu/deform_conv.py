@@ -206,6 +206,8 @@ def _place(
 @triton.jit
 def _column_offset(row, channel, rows, channels_of_map, TAPS: tl.constexpr, GROUPS: tl.constexpr):
     """Where (image and position, tap) and channel lie in (G, B * P, T, C / G)."""
+    if GROUPS == 1:  # so that the compiler sees neighbours in memory
+        return row[:, None] * channels_of_map + channel[None, :]
     per_group = channels_of_map // GROUPS
     group = channel // per_group
     return (group[None, :].to(tl.int64) * rows * TAPS + row[:, None]) * per_group + (channel % per_group)[None, :]

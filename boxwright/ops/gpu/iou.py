@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .launch import constant, divide, launch
 
-COLUMNS = 512
+PAIRS = 512  # of one program
 
 
 def box_iou(a: Tensor, b: Tensor, *, offset: float) -> Tensor:
@@ -25,17 +25,20 @@ def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 def _pairwise(a: Tensor, b: Tensor, offset: float, is_generalized: bool) -> Tensor:
     out = a.new_empty(len(a), len(b))
+    columns = min(triton.next_power_of_2(max(len(b), 1)), PAIRS)
+    rows = PAIRS // columns
     launch(
         _iou,
-        (len(a), triton.cdiv(len(b), COLUMNS)),
+        (triton.cdiv(len(a), rows), triton.cdiv(len(b), columns)),
         a.contiguous(),
         b.contiguous(),
         out,
-        len(b),
+        *out.shape,
         like=a,
         OFFSET=offset,
         IS_GENERALIZED=is_generalized,
-        COLUMNS=COLUMNS,
+        ROWS=rows,
+        COLUMNS=columns,
     )
     return out
 
@@ -66,14 +69,17 @@ def ratio(part, whole):
     return tl.where(whole == 0, 0.0, divide(part, tl.where(whole == 0, 1.0, whole)))
 
 
-@triton.jit
-def _iou(a, b, out, num_columns, OFFSET: tl.constexpr, IS_GENERALIZED: tl.constexpr, COLUMNS: tl.constexpr):
-    """a (N, 4), b (M, 4) -> out (N, M): a program does a strip of one row."""
-    row = tl.program_id(0)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    is_there = column < num_columns
-    ax1, ay1, ax2, ay2 = load_boxes(a, row, True)
-    bx1, by1, bx2, by2 = load_boxes(b, column, is_there)
+@triton.jit(do_not_specialize=["num_rows"])
+def _iou(
+    a, b, out, num_rows, num_columns,
+    OFFSET: tl.constexpr, IS_GENERALIZED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """a (N, 4), b (M, 4) -> out (N, M): a program does a tile of it."""
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS))[:, None]
+    column = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
+    has_row, has_column = row < num_rows, column < num_columns
+    ax1, ay1, ax2, ay2 = load_boxes(a, row, has_row)
+    bx1, by1, bx2, by2 = load_boxes(b, column, has_column)
     inter, union = overlap(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2, OFFSET)
     iou = ratio(inter, union)
     if IS_GENERALIZED:
@@ -81,4 +87,4 @@ def _iou(a, b, out, num_columns, OFFSET: tl.constexpr, IS_GENERALIZED: tl.conste
         height = tl.maximum(tl.maximum(ay2, by2) - tl.minimum(ay1, by1), 0.0)
         hull = width * height
         iou = iou - ratio(hull - union, hull)
-    tl.store(out + row.to(tl.int64) * num_columns + column, iou, is_there)
+    tl.store(out + row.to(tl.int64) * num_columns + column, iou, has_row & has_column)

@@ -9,7 +9,7 @@ from boxwright.ops.reference import iou as definition
 from tests.ops.cases import random_boxes
 
 
-@pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (1, 1), (2, 511), (2, 513)])
+@pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (1, 1), (2, 513), (5, 200), (513, 2)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_it_matches_the_definition(device, n, m, dtype):
     a, b = random_boxes(n, dtype=dtype), random_boxes(m, seed=1, dtype=dtype)

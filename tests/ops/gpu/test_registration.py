@@ -13,7 +13,7 @@ def moved(value, device):
     return [moved(v, device) for v in value] if isinstance(value, list) else value
 
 
-@pytest.mark.parametrize("variant", [False, True])
+@pytest.mark.parametrize("variant", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "roi_align" else name for name in CASES]
 )
