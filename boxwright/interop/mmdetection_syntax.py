@@ -114,6 +114,9 @@ class MmReader:
         except RecursionError:
             raise ConfigError(f"{source}: nested too deeply") from None
         own = {name: value for name, value in file.scope.items() if name != BASE and not name.startswith("__")}
+        for name in base.keys() & own.keys():
+            if isinstance(own[name], Imported):
+                raise ConfigError(f"{source}: {name} is {own[name].name}, which is code and no setting")
         check_unfolded(list(file.scope.values()), source=source)
         own = {name: _plain(value, 0, source) for name, value in own.items() if not isinstance(value, Imported)}
         return merge(own, base, source=source)
