@@ -29,7 +29,9 @@ def pool(op: str, device: torch.device, maps: list[Tensor], *places: Tensor, **s
     mine = [m.detach().to(device, copy=True).requires_grad_() for m in maps]
     pooled = getattr(ops, op)(mine, *(p.to(device) for p in places), scales=SCALES, **settings)
     grad = torch.randn(pooled.shape, generator=seeded(9)).to(device, pooled.dtype)
-    return [t.detach().cpu() for t in (pooled, *torch.autograd.grad(pooled, mine, grad))]
+    found = [t.detach().cpu() for t in (pooled, *torch.autograd.grad(pooled, mine, grad))]
+    assert {ops.which_ran()[name] for name in (op, f"{op}_backward")} == {"gpu"}
+    return found
 
 
 def by_definition(op: str, maps: list[Tensor], *places: Tensor, **settings: object) -> list[Tensor]:

@@ -25,7 +25,6 @@ def test_it_matches_the_definition(device, channels_last, channels, dtype, ratio
     given = scene(channels, channels_last, dtype)
     settings = {"output_size": (3, 2), "sampling_ratio": ratio, "aligned": aligned}
     found, expected = pool("roi_align", device, *given, **settings), by_definition("roi_align", *given, **settings)
-    assert ops.which_ran()["roi_align_backward"] == "reference"  # the last that ran
     for a, b in zip(found, expected, strict=True):
         assert_close(a, b, **tolerance(dtype))
         assert a.stride() == b.stride()
