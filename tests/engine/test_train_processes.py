@@ -137,7 +137,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(tiny_set, tmp_p
 
 def test_two_processes_train_as_one_on_the_same_batch(tiny_set, tmp_path):
     steps = ("train.schedule.max_steps=20", "train.checkpoint_every=20")
-    changes = ("train.batch=4", "train.optimizer={kind: sgd}", "train.lr=0.002", *steps)
+    changes = ("train.batch=4", "train.optimizer={kind: sgd}", "train.lr=0.0002", *steps)
     for out, launcher in (("one", ()), ("two", torchrun())):
         done = finish(command(tiny_set, tmp_path / out, *changes, launcher=launcher))
         assert done.returncode == 0, done.stderr
