@@ -1,5 +1,6 @@
 """From a name or a file to a detector: presets, our own files, the configs and checkpoints of every known source."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -21,6 +22,7 @@ from .inference import Detector, Precision
 
 Progress = Callable[[int, int | None], None]
 
+_LOG = logging.getLogger(__name__)
 _CONFIG_ENDINGS = (".yaml", ".yml", ".py", ".json")
 
 
@@ -73,7 +75,11 @@ def detector_of(
     if len(weights.class_names) == settings.model.num_classes:
         settings = override(settings, [f"model.class_names={list(weights.class_names)!r}"])
     detector = _empty(settings, device=device, precision=precision, overrides=overrides)
-    _check_complete(load_state(detector.model, weights), where)
+    report = load_state(detector.model, weights)
+    _check_complete(report, where)
+    if report.unexpected:
+        some = ", ".join(report.unexpected[:3])
+        _LOG.warning("%s: %d weights have no place in the model, first %s", where, len(report.unexpected), some)
     return detector
 
 

@@ -1,0 +1,120 @@
+"""From names and files to detectors: what wins over what, what is missing, what does not fit."""
+
+import logging
+
+import pytest
+import torch
+
+from boxwright.config import override, save_config
+from boxwright.engine.inference import Detector
+from boxwright.engine.loading import load, load_config, load_weights, save
+from boxwright.errors import ConfigError, WeightsError
+from boxwright.interop.detectron2_weights import to_detectron2
+from boxwright.interop.safetensors_file import read_safetensors, write_safetensors
+from tests.compat.tiny import picture, tiny_config, tiny_detector
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ours") / "tiny.safetensors"
+    save(tiny_detector(), path)
+    return path
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """The same weights as Detectron2 would save them, which tells no settings."""
+    torch.save({"model": to_detectron2(tiny_detector().model.state_dict())}, tmp_path / "d2.pth")
+    return tmp_path / "d2.pth"
+
+
+def test_our_own_file_is_complete(ours):
+    detector = load(ours, device="cpu")
+    assert detector.config == tiny_config()
+    assert detector.class_names == ("cat", "dog", "bird")
+    assert torch.equal(detector(picture()).boxes, tiny_detector()(picture()).boxes)
+
+
+def test_settings_may_be_an_object_a_file_or_a_name(ours, foreign, tmp_path):
+    save_config(tiny_config(), tmp_path / "tiny.yaml")
+    for source in (tiny_config(), tmp_path / "tiny.yaml", str(tmp_path / "tiny.yaml")):
+        assert torch.equal(load(source, foreign, device="cpu")(picture()).scores, tiny_detector()(picture()).scores)
+    assert load("retinanet_r50_fpn", device="cpu").config == load_config("retinanet_r50_fpn")
+
+
+def test_overrides_come_last(ours):
+    assert load(ours, device="cpu", overrides=["test.max_detections=2"]).config.test.max_detections == 2
+
+
+def test_settings_inside_a_checkpoint_win_over_a_published_name(ours):
+    detector = load("torchvision/maskrcnn_resnet50_fpn", weights=ours, device="cpu")
+    assert detector.config == tiny_config()
+
+
+def test_names_inside_a_checkpoint_win_where_their_number_fits(tmp_path):
+    meta = {"CLASSES": ("a", "b", "c")}
+    torch.save({"state_dict": to_detectron2(tiny_detector().model.state_dict()), "meta": meta}, tmp_path / "m.pth")
+    assert load(tiny_config(), tmp_path / "m.pth", device="cpu").class_names == ("a", "b", "c")
+
+
+def test_a_checkpoint_without_settings_asks_for_them(foreign):
+    with pytest.raises(ConfigError, match=r"d2\.pth: holds weights of Detectron2 but no settings; give its config"):
+        load(foreign)
+
+
+def test_a_model_with_parts_left_at_random_is_refused(ours, tmp_path):
+    tensors, _ = read_safetensors(ours)
+    kept = {name: value for name, value in tensors.items() if not name.startswith("mask_head.logits")}
+    write_safetensors(tmp_path / "part.safetensors", kept, config="", class_names=[])
+    with pytest.raises(
+        WeightsError, match=r"part\.safetensors: 2 weights of the model are not in the file, first mask_"
+    ):
+        load(tiny_config(), tmp_path / "part.safetensors", device="cpu")
+
+
+def test_weights_of_other_shapes_are_counted_and_the_first_is_shown(foreign):
+    wider = override(tiny_config(), ["model.num_classes=5", "model.class_names=[]"])
+    message = r"6 weights do not fit the settings, first box_head\.score\.weight: \(4, 32\) in the file, \(6, 32\)"
+    with pytest.raises(WeightsError, match=message):
+        load(wider, foreign, device="cpu")
+    detector = Detector(config=wider)
+    report = load_weights(detector, foreign)
+    assert len(report.mismatched) == 6
+    assert "mask_head.convs.0.weight" in report.loaded
+
+
+def test_weights_without_a_place_are_told(foreign, caplog):
+    settings = override(tiny_config(), ["model.mask_head=null"])
+    with caplog.at_level(logging.WARNING):
+        load(settings, foreign, device="cpu")
+    assert "8 weights have no place in the model, first mask_head.convs.0.weight" in caplog.text
+
+
+def test_a_part_can_be_saved_and_loaded_alone(tmp_path):
+    save(tiny_detector(), tmp_path / "backbone.safetensors", prefix="backbone.")
+    tensors, _ = read_safetensors(tmp_path / "backbone.safetensors")
+    assert all(name.startswith("backbone.") for name in tensors)
+    other = Detector(config=tiny_config())
+    report = load_weights(other, tmp_path / "backbone.safetensors", prefix="backbone.")
+    assert report.missing == []
+    assert torch.equal(other.model.backbone.stem.weight, tiny_detector().model.backbone.stem.weight)
+    with pytest.raises(WeightsError, match="no weight's name starts with 'spine'"):
+        save(tiny_detector(), tmp_path / "x", prefix="spine")
+
+
+def test_the_first_convolution_can_be_swapped_on_the_way_in(foreign):
+    detector = Detector(config=tiny_config())
+    load_weights(detector, foreign, swap_channels=True)
+    expected = tiny_detector().model.backbone.stem.weight.flip(1)
+    assert torch.equal(detector.model.backbone.stem.weight, expected)
+
+
+@pytest.mark.parametrize("source", ["no_such_preset", "x" * 5000, "a\0b"])
+def test_a_source_that_is_nothing_is_an_error(source):
+    with pytest.raises(ConfigError):
+        load(source)
+
+
+def test_a_device_that_is_not_there_is_an_error(ours):
+    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used here"):
+        load(ours, device="cuda:99")
