@@ -210,7 +210,7 @@ function confusion() {
   if (state.label >= 0) mixed.set(state.label, Infinity);
   const shown = [...mixed].sort((a, b) => b[1] - a[1]).slice(0, limit).map(([index]) => index).sort((a, b) => a - b).concat(none);
   const cells = new Map(found.cells.map(([i, j, count]) => [i * (none + 1) + j, count]));
-  const grid = element("div", {class: "matrix", id: "matrix", style: `grid-template-columns:max-content repeat(${shown.length}, minmax(${shown.length > 13 ? 27 : 34}px, 58px))`}, element("div", {class: "head"}));
+  const grid = element("div", {class: "matrix", id: "matrix", style: `grid-template-columns:max-content repeat(${shown.length}, ${shown.length > 13 ? "minmax(27px, 40px)" : "minmax(34px, 58px)"})`}, element("div", {class: "head"}));
   const told = element("p", {class: "hint", id: "told", style: "margin:12px 0 0;min-height:1.5em"}, "Point at a cell.");
   for (const j of shown) grid.append(element("div", {class: "head", title: name(j)}, element("span", {}, name(j))));
   for (const i of shown) {
