@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from boxwright.errors import ConfigError
+from boxwright.errors import ConfigError, DatasetError
 
 from .annotations import Annotations
 from .cityscapes import write_cityscapes
@@ -81,6 +81,7 @@ def write_dataset(
     if to not in FORMATS:
         raise ConfigError(f"format is {to!r}; expected one of {', '.join(FORMATS)}")
     need_folder_free(out)
+    _need_a_picture(splits)
     splits = _with_the_same_classes(splits)
     conversion = Conversion(out, to)
     free = FreeNames()  # VOC has one folder for all splits
@@ -95,6 +96,13 @@ def write_dataset(
     if to == "yolo" and splits:
         write_yolo_yaml(out, next(iter(splits.values())), splits=list(splits))
     return conversion
+
+
+def _need_a_picture(splits: dict[str, Annotations]) -> None:
+    """Some may be missing; where all are, they lie elsewhere and nothing should be written."""
+    paths = [annotations.path(index) for annotations in splits.values() for index in range(len(annotations))]
+    if paths and not any(path.exists() for path in paths):
+        raise DatasetError(f"none of the {len(paths)} pictures exists; first looked for: {paths[0]}")
 
 
 def _with_the_same_classes(splits: dict[str, Annotations]) -> dict[str, Annotations]:

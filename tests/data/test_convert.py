@@ -154,6 +154,14 @@ def test_a_missing_picture_is_left_out_and_counted(coco_folder, tmp_path):
     assert conversion.splits == {"train": 1}
 
 
+def test_pictures_that_lie_elsewhere_are_an_error_and_nothing_is_written(coco_folder, tmp_path):
+    folder = coco_folder()
+    (folder / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"none of the 2 pictures exists; first looked for: .*a\.png"):
+        convert_dataset(folder, tmp_path / "out", to="coco")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_name_that_points_outside_stays_below_the_new_folder(coco_folder, tmp_path):
     folder = coco_folder(lambda content: content["images"][0].update(file_name="../images/a.png"))
     convert_dataset(folder, tmp_path / "out", to="coco")
