@@ -209,8 +209,9 @@ def test_half_precision_is_summed_in_float32(cpu, dtype, channels_last):
     settings = {"scales": [1.0], "output_size": (7, 7)}
     found, expected = (ops.roi_align(m, rois, images, zeros(12), **settings) for m in (maps, wide))
     assert found.dtype == dtype
-    # One rounding at the end, and only that one.
+    # One rounding at the end, to the nearest, and only that one.
     assert_close(found.float(), expected.to(dtype).float(), rtol=torch.finfo(dtype).eps, atol=1e-6)
+    assert (found == expected.to(dtype)).float().mean() > 0.99
     (grad,) = torch.autograd.grad(found.float().sum(), maps)
     (wide_grad,) = torch.autograd.grad(expected.sum(), wide)
     assert grad.dtype == dtype
