@@ -112,9 +112,10 @@ def test_bad_regions_give_zeros_and_take_no_gradient(backend, channels_last):
     assert all((g == 0).all() for g in torch.autograd.grad(pooled.sum(), maps))
 
 
-def test_nan_in_the_features_shows(backend):
+@pytest.mark.parametrize("place", [(2, 2), (2, 3), (3, 3)])
+def test_nan_in_the_features_shows(backend, place):
     feature = GRID.clone()
-    feature[0, 0, 2, 2] = math.nan
+    feature[0, 0, *place] = math.nan
     pooled = on_one_map(feature, torch.tensor([[0.0, 0, 3, 3]]), output_size=(2, 2))
     assert pooled[0, 0].isnan().tolist() == [[False, False], [False, True]]
 
