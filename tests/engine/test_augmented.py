@@ -1,6 +1,7 @@
 """Test-time augmentation: one plain view changes nothing, a mirrored picture gives mirrored results."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import flip_boxes
 from boxwright.models.build import build_model
 from boxwright.models.select import Candidates
+from tests.golden.compare import IMAGES, Comparison
+from tests.golden.recordings import recording
 
 ONE = AugmentedTest(short_sides=[96], long=160, flip=False)
 PAIRS = ((0, 1),)
@@ -131,6 +134,27 @@ def test_average_needs_a_box_head(picture):
     assert found.boxes.shape[1] == 4
     with pytest.raises(ConfigError, match="that needs a box head to judge regions again; set union"):
         detect_augmented(single_stage, picture, AugmentedTest(short_sides=[64], long=64, combine="average"))
+
+
+@pytest.mark.slow
+def test_boxes_scores_and_masks_are_detectron2s():
+    """Recorded from its GeneralizedRCNNWithTTA, batch_size 1, on sizes 240 and 320 (at most 500), each mirrored too."""
+    entry = recording("InstanceSegmentation__mask_rcnn_R_50_FPN_3x")
+    changes = ["test.augment.short_sides=[240, 320]", "test.augment.long=500", "test.augment.flip=true"]
+    comparison = Comparison(entry, config=override(Comparison(entry).config, changes))
+    found = comparison.detector(str(IMAGES[0]))
+    with np.load(Path(__file__).parent / "augmented_detectron2.npz") as original:
+        boxes, scores, classes, areas = (
+            torch.from_numpy(original[name]) for name in ("boxes", "scores", "classes", "mask_areas")
+        )
+    assert len(found) == len(boxes) == 100
+    far = (boxes[:, None] - found.boxes).abs().amax(dim=2) + 1000 * (classes[:, None] != found.labels)
+    distance, order = far.min(dim=1)
+    assert sorted(order.tolist()) == list(range(100))
+    assert distance.max() < 0.02
+    torch.testing.assert_close(found.scores[order], scores, atol=1e-4, rtol=0)
+    difference = (found.masks[order].flatten(1).sum(dim=1) - areas).abs()
+    assert (difference <= 2 + areas * 0.002).all()
 
 
 TWO = Candidates(  # IoU 0.6: the second covers 0.6 of the first's 20 x 10 and lies inside it
