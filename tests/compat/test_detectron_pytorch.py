@@ -54,6 +54,7 @@ TEST:
   NMS: 0.5
   SCORE_THRESH: 0.0
   DETECTIONS_PER_IM: 5
+  RPN_POST_NMS_TOP_N: 50
 """
 
 
@@ -208,9 +209,13 @@ def test_pictures_are_drawn_as_pdfs_one_each_and_together(files, tmp_path):
     infer_simple.main(["--dataset", "coco", *words, *more])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.pdf", "b.pdf", "results.pdf"]
     assert (tmp_path / "out" / "a.pdf").read_bytes().startswith(b"%PDF")
-    more = ["--images", str(files / "pictures" / "a.png"), "--output_dir", str(tmp_path / "one"), "--merge_pdfs", "no"]
-    infer_simple.main(["--dataset", "coco2017", *words, *more])
-    assert [path.name for path in (tmp_path / "one").iterdir()] == ["a.pdf"]
+
+
+def test_pictures_may_be_named_and_pdfs_left_apart(files):
+    words = ["--dataset", "coco", "--cfg", "c.yaml", "--images", "a.png", "b.png", "--merge_pdfs", "no"]
+    flags = infer_simple.parse(words)
+    assert infer_simple.find_pictures(flags) == [Path("a.png"), Path("b.png")]
+    assert flags.merge_pdfs is False
 
 
 INFER_MISTAKES = [

@@ -79,9 +79,9 @@ def test_any_text_gives_settings_or_our_error(text, path):
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_fails_in_under_a_second(name, path):
     FILES["feed"](SEEDS["ours"], path)  # imports and caches are no part of the second
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone, whatever else the machine does
     accepted = FILES["feed"](BOMBS[name], path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert not accepted
 
 
