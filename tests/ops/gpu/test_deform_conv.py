@@ -86,3 +86,12 @@ def test_no_images_give_none(device):
     out = convolve(device, inputs(0, 4, 2, 1, 1, torch.float32), False)
     assert out[0].shape == (0, 2, 3, 9)
     assert not out[3].any()
+
+
+@pytest.mark.slow
+def test_the_gradient_is_that_of_finite_differences(device):
+    random = seeded(4)
+    shapes = ((1, 2, 3, 3), (1, 4, 2, 2), (1, 2, 1, 2), (1,), (1, 2, 2, 2))
+    given = [torch.randn(*s, generator=random, dtype=torch.float64).to(device).requires_grad_() for s in shapes]
+    convolve = lambda *tensors: ops.deform_conv2d(*tensors, stride=(2, 1))  # noqa: E731
+    assert torch.autograd.gradcheck(convolve, given, nondet_tol=1e-12)

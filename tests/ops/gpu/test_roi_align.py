@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from boxwright import ops
 from boxwright.errors import BackendError
+from tests.ops.cases import seeded
 from tests.ops.gpu.regions import SCALES, by_definition, pool, scene, tolerance
 
 
@@ -81,3 +82,17 @@ def test_nothing_waits_for_the_device(device, without_waiting):
         pooled = ops.roi_align(maps, *places, scales=SCALES, output_size=(2, 2), sampling_ratio=1)
         grads = torch.autograd.grad(pooled, maps, torch.ones_like(pooled))
     assert [g.shape for g in grads] == [m.shape for m in maps]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", ["roi_align", "roi_crop", "roi_pool"])
+def test_the_gradient_is_that_of_finite_differences(device, op):
+    feature = torch.randn(1, 2, 3, 3, generator=seeded(1), dtype=torch.float64).to(device).requires_grad_()
+    rois = torch.tensor([[0.3, 0.2, 2.6, 2.1]], dtype=torch.float64, device=device)
+    index = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def pool(feature):
+        return getattr(ops, op)([feature], rois, index, index, scales=[1.0], output_size=(1, 2))
+
+    # A GPU adds in any order: of two runs the last bits may differ.
+    assert torch.autograd.gradcheck(pool, [feature], nondet_tol=1e-12)
