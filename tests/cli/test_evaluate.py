@@ -130,14 +130,14 @@ def test_a_model_is_measured_and_its_detections_saved(made, capsys, tmp_path):
 
 def test_proposals_are_measured_by_their_recall(made, capsys):
     """From a file, and of a model that finds nothing else."""
-    plain = json.loads(
-        evaluate(capsys, "--detections", made / "good.json", "--data", made, "--metric", "proposals", "--json")[1]
-    )
+    saved = ("--detections", made / "good.json", "--data", made, "--metric", "proposals")
+    plain = json.loads(evaluate(capsys, *saved, "--json")[1])
     assert 0.5 < plain["proposals"]["ar100"] <= plain["proposals"]["ar1000"] <= 1
+    rows = evaluate(capsys, *saved, "--csv")[1].splitlines()
+    assert rows[1] == f"proposals,,ar100,{plain['proposals']['ar100']!r}"
     small = ["model.input.resize.short_test=64", "model.input.resize.long_test=64", "model.backbone.depth=18"]
     given = (*small, "--data", made, "--workers", 0, "--device", "cpu")
     code, out, err = evaluate(capsys, "rpn_r50_fpn", *given)
     assert code == 0
     assert "| proposals | all" in out
     assert "finding proposals: 12 of 12" in err
-    assert evaluate(capsys, "rpn_r50_fpn", *given, "--csv")[1].splitlines()[1].startswith("proposals,,ar100,")
