@@ -105,8 +105,8 @@ def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool
     if function is None:
         return _reference(op, trouble)
     kind = {"cpu": "Numba", "gpu": "Triton"}[backend]
-    reason = _ON_HOST.get(op, f"{kind} kernels for device type {device_type!r}")
-    return Choice(op=op, backend=backend, reason=reason, function=function)
+    why = f": {_ON_HOST[op]}" if op in _ON_HOST else f" for device type {device_type!r}"
+    return Choice(op=op, backend=backend, reason=f"{kind} kernels{why}", function=function)
 
 
 def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Choice:

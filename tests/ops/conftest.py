@@ -7,7 +7,6 @@ import torch
 
 from boxwright import ops
 
-
 BACKENDS = ["reference", "cpu"]
 if os.environ.get("TRITON_INTERPRET") == "1":  # tests/ops/gpu/test_interpreted.py runs these in a process of their own
     BACKENDS.append("gpu")

@@ -74,7 +74,7 @@ def test_tensors_elsewhere_are_refused(monkeypatch, device, remedy):
 def test_run_lengths_are_made_on_the_host():
     masks, boxes = torch.ones(1, 4, 4), torch.tensor([[1.0, 1, 5, 5]])
     choice = ops.backend_for("paste_masks_rle", "cuda")
-    assert (choice.backend, choice.reason) == ("cpu", "run lengths are made in the host's memory")
+    assert (choice.backend, choice.reason) == ("cpu", "Numba kernels: run lengths are made in the host's memory")
     expected = "paste_masks_rle: the gpu backend is forced, but run lengths are made in the host's memory; force 'cpu'"
     with ops.use_backend("gpu"), pytest.raises(BackendError, match=expected):
         ops.paste_masks_rle(masks, boxes, (8, 8))
