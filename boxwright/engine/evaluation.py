@@ -181,6 +181,6 @@ def _notes_on(skipped: Sequence[Skip]) -> tuple[str, ...]:
         return ()
     first = skipped[0]
     return (
-        f"{len(skipped)} images could not be read and count as images in which nothing was found; "
+        f"{len(skipped)} of the images could not be read and count as images in which nothing was found; "
         f"first: {first.place}: {first.reason}",
     )

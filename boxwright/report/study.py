@@ -9,9 +9,9 @@ from boxwright.config.load import parse_config
 from boxwright.data.annotations import Annotations
 from boxwright.data.reading import read_dataset
 from boxwright.engine.evaluation import evaluate, read_annotated, read_for
-from boxwright.engine.loading import load
+from boxwright.engine.loading import BEST, LAST, load
 from boxwright.engine.loggers import read_metrics
-from boxwright.engine.run_folder import BEST, LAST, SETTINGS
+from boxwright.engine.run_folder import SETTINGS
 from boxwright.errors import BoxwrightError, DatasetError
 from boxwright.evaluation.analysis import analyse
 from boxwright.evaluation.coco import kinds_to_evaluate

@@ -133,7 +133,9 @@ def test_pictures_that_cannot_be_read_count_as_empty_and_are_told(folder, detect
     (broken / "images" / first).write_bytes(b"no picture")
     scores = evaluate(detector, broken, workers=0, kinds=["box"])
     assert 0.3 < scores.box.ar100 < 0.99
-    assert scores.notes[-1].startswith("1 images could not be read and count as images in which nothing was found;")
+    assert scores.notes[-1].startswith(
+        "1 of the images could not be read and count as images in which nothing was found;"
+    )
     assert first in scores.notes[-1]
 
 

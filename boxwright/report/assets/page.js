@@ -64,7 +64,7 @@ function overview() {
   const tile = ([name, value]) => element("div", {class: "tile"}, element("span", {}, name), element("b", {}, percent(value)));
   const parts = [
     element("div", {class: "tiles main"}, ...main.map(([name, value]) => {
-      const ends = kind.intervals[name];
+      const found = kind.intervals[name], ends = found && found[1] > found[0] ? found : null;  // one image has no spread
       return element("div", {class: "tile"}, element("span", {}, name), element("b", {}, percent(value)),
         ends && value >= 0 ? element("div", {class: "whisker"},
           element("i", {style: `left:${100 * Math.max(ends[0], 0)}%;width:${100 * (Math.min(ends[1], 1) - Math.max(ends[0], 0))}%`}),
@@ -302,7 +302,8 @@ function begin() {
   document.getElementById("title").textContent = data.title;
   document.getElementById("source").textContent = data.source;
   const timing = data.timing ? [["ms an image", (1000 * data.timing.seconds_per_image).toFixed(0)]] : [];
-  const facts = [["images", whole(data.numImages)], ["objects", whole(data.numObjects)], ["classes", whole(data.classes.length)], ...timing];
+  const several = (number, one, many) => [number === 1 ? one : many, whole(number)];
+  const facts = [several(data.numImages, "image", "images"), several(data.numObjects, "object", "objects"), several(data.classes.length, "class", "classes"), ...timing];
   document.getElementById("facts").replaceChildren(...facts.map(([name, value]) => element("li", {}, element("b", {}, value), name)));
   document.getElementById("class").replaceChildren(element("option", {value: "-1"}, "all classes"),
     ...data.classes.map((name, label) => element("option", {value: label}, name)));
