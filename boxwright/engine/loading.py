@@ -24,6 +24,7 @@ Progress = Callable[[int, int | None], None]
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_ENDINGS = (".yaml", ".yml", ".py", ".json")
+BEST, LAST = "best.safetensors", "model.safetensors"  # in the folder of a run
 
 
 def load(
@@ -39,11 +40,13 @@ def load(
 
     `source` is settings, a preset's name ("mask_rcnn_r50_fpn"), a published model's name
     ("detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x": downloaded once), a config of any known source, or a
-    checkpoint of ours or of mmdetection, which holds its config. `weights` is a checkpoint of any source; with it
+    checkpoint of ours or of mmdetection, which holds its config, or the folder of a run, whose best weights are taken.
+    `weights` is a checkpoint of any source; with it
     nothing is downloaded. Settings inside a checkpoint win over those that a published name stands for. A preset
     without weights has random ones.
     """
     found: Weights | None = None
+    source = _of_run(source)
     if weights is None and _is_checkpoint(source):
         found, settings = read_weights(str(source)), None
     elif (model := _published(source)) is not None:
@@ -130,6 +133,16 @@ class _Options(TypedDict):
 def _empty(config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]) -> Detector:
     """With random weights."""
     return Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
+
+
+def _of_run(source: str | Path | Config) -> str | Path | Config:
+    """The best weights in the folder of a run, else the last; anything else as it is."""
+    if isinstance(source, Config) or not is_readable(Path(source) / "config.yaml"):
+        return source
+    found = [Path(source) / name for name in (BEST, LAST) if is_readable(Path(source) / name)]
+    if not found:
+        raise WeightsError(f"{source}: the folder of a run that has not written weights yet")
+    return found[0]
 
 
 def _is_checkpoint(source: str | Path | Config) -> bool:

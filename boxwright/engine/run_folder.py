@@ -13,7 +13,6 @@ from .inference import Detector
 from .loading import save
 
 SETTINGS, LOG = "config.yaml", "log.txt"
-BEST, LAST = "best.safetensors", "model.safetensors"
 FREE = {  # settings that may change while a run goes on: none changes what the weights become
     *("data.workers", "data.max_bad_share", "data.root", "data.train", "data.val"),
     *("train.checkpoint_every", "train.keep_checkpoints", "train.evaluate_every", "train.early_stop"),

@@ -51,8 +51,8 @@ def read_sets(config: Config, data: str | Path | None) -> Sets:
     return Sets(train, val)
 
 
-def settings_for(config: Config, sets: Sets) -> Config:
-    """The model gets the classes, and the keypoints, of the data."""
+def settings_for(config: Config, sets: Sets, data: str | Path | None) -> Config:
+    """The model gets the classes, and the keypoints, of the data; where that lies is kept."""
     model = config.model
     names = list(sets.train.class_names)
     changes: dict[str, object] = {"num_classes": len(names), "class_names": names}
@@ -65,7 +65,9 @@ def settings_for(config: Config, sets: Sets) -> Config:
             head = model.keypoint_head.model_copy(update={"num_keypoints": sets.train.num_keypoints})
             changes["keypoint_head"] = head
     checked = type(model).model_validate(dict(model) | changes)
-    return config.model_copy(update={"model": checked})
+    place = None if data is None else str(Path(data).absolute() if Path(data).exists() else data)
+    places = {} if place is None else {"train": place, "val": place if sets.val is not None else None}
+    return config.model_copy(update={"model": checked, "data": config.data.model_copy(update=places)})
 
 
 def recipe_for(train: Train, world: World, *, batch: int, say: Say) -> Train:

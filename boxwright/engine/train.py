@@ -18,11 +18,11 @@ from .checkpoint import Checkpoints
 from .distributed import World, device_of_process, joined_world
 from .inference import Detector
 from .learner import Learner, StepResult
-from .loading import load_config, pick_device
+from .loading import BEST, LAST, load_config, pick_device
 from .loggers import Logger, MetricsFile, PictureFolder, Terminal, chosen_loggers
 from .meter import Meter
 from .pictures import training_picture
-from .run_folder import BEST, LAST, RunFolder
+from .run_folder import RunFolder
 from .setup import Sets, make_detector, make_loader, read_sets, recipe_for, settings_for
 from .stopping import StopRequest
 from .trouble import Circumstances, NonFiniteError, explain
@@ -65,7 +65,7 @@ def train(
         is_there = folder.begin(may_go_on=resume == "auto")
         terminal = Terminal(folder.log_path, is_main=world.is_main)
         sets = read_sets(settings, data)
-        settings = settings_for(settings, sets)
+        settings = settings_for(settings, sets, data)
         auto = settings.train.batch == "auto"
         batch = largest_batch(settings, device=chosen, world=world) if auto else int(settings.train.batch)
         recipe = recipe_for(settings.train, world, batch=batch, say=terminal.say)

@@ -21,7 +21,7 @@ TINY = (
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """On tensors this small threads only wait for each other."""
     before = torch.get_num_threads()
