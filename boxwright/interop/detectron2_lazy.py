@@ -15,7 +15,8 @@ from .config_files import is_readable, read_text
 from .detectron2_lazy_zoo import zoo_module
 from .keys import copied
 from .python_files import Imported, PythonFile
-from .python_values import MAX_SIZE, check_unfolded, parse
+from .python_values import parse
+from .unfolded import MAX_SIZE, check_unfolded
 
 TARGET = "_target_"
 _MAX_CHAIN = 30

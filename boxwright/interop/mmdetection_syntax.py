@@ -13,7 +13,8 @@ from boxwright.errors import ConfigError
 from .config_files import base_path, is_readable, read_text
 from .keys import copied
 from .python_files import Imported, PythonFile
-from .python_values import check_unfolded, is_python, parse
+from .python_values import is_python, parse
+from .unfolded import check_unfolded
 from .yaml_values import parse_yaml
 
 BASE, DELETE = "_base_", "_delete_"

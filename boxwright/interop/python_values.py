@@ -14,8 +14,9 @@ from typing import Any
 
 from boxwright.errors import ConfigError
 
+from .unfolded import MAX_SIZE, unfolded_size
+
 MAX_STEPS = 200_000  # a full dump of a large config takes some 20,000
-MAX_SIZE = 200_000  # characters of a string, items of a list
 MAX_DEPTH = 60
 MAX_BITS = 4_096
 
@@ -337,35 +338,6 @@ class PythonValues:
 _STATEMENT = re.compile(
     r"^\s*(\w+\s*=|from\s+[.\w]+\s+import\s|import\s+\w|with\s+read_base|\w+(\.\w+)+\s*=)", re.MULTILINE
 )
-
-
-def unfolded_size(value: Any) -> tuple[int, int]:
-    """How many values a walk through `value` meets, and in how many places of memory they are.
-
-    A list that holds another twice is met with twice its values; one that holds itself is endless.
-    """
-    sizes: dict[int, int] = {}
-    todo: list[tuple[Any, bool]] = [(value, False)]
-    while todo:
-        item, is_done = todo.pop()
-        parts = list(item.values()) if isinstance(item, dict) else item
-        if is_done:
-            sizes[id(item)] = 1 + sum(sizes.get(id(part), MAX_SIZE) if _holds(part) else 1 for part in parts)
-        elif id(item) not in sizes:
-            sizes[id(item)] = MAX_SIZE + 1  # met again before it is done: it holds itself
-            todo.append((item, True))
-            todo.extend((part, False) for part in parts if _holds(part) and id(part) not in sizes)
-    return sizes[id(value)] if _holds(value) else 1, len(sizes)
-
-
-def _holds(value: Any) -> bool:
-    return isinstance(value, list | tuple | dict)
-
-
-def check_unfolded(value: Any, *, source: str) -> None:
-    size = unfolded_size(value)[0] if _holds(value) else 1
-    if size > MAX_SIZE:
-        raise ConfigError(f"{source}: holds {min(size, 10**12)} values or more; a config has at most {MAX_SIZE}")
 
 
 def is_python(text: str) -> bool:

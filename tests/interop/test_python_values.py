@@ -3,7 +3,8 @@
 import pytest
 
 from boxwright.errors import ConfigError
-from boxwright.interop.python_values import check_unfolded, is_python, literal, unfolded_size
+from boxwright.interop.python_values import is_python, literal
+from boxwright.interop.unfolded import check_unfolded, unfolded_size
 from boxwright.interop.yaml_values import parse_yaml
 
 SAME = [  # texts whose value is that of Python itself
