@@ -10,6 +10,7 @@ our times are measured.
 
 import argparse
 import csv
+import ctypes
 import json
 import os
 import platform
@@ -306,6 +307,7 @@ def extra_megabytes(call: Callable[[], Any], result: Any, device: str) -> float 
         return round((torch.cuda.max_memory_allocated() - before - held) / 1e6, 1)
     if not Path("/proc/self/clear_refs").exists():
         return None
+    ctypes.CDLL(None).malloc_trim(0)  # else memory freed before would be used again and not be counted
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
     call()
