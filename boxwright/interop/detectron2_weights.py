@@ -13,11 +13,15 @@ from .rename import Names, Pair, State
 
 
 def from_detectron2(state: Mapping[str, Tensor]) -> State:
-    return detectron2_names(pyramid=any(".bottom_up." in key for key in state)).to_ours(state)
+    has_norm = "head.cls_subnet.1.weight" in state  # where a ReLU stands otherwise
+    pyramid = any(".bottom_up." in key for key in state)
+    return detectron2_names(pyramid=pyramid, head_norm=has_norm).to_ours(state)
 
 
 def to_detectron2(state: Mapping[str, Tensor]) -> State:
-    return detectron2_names(pyramid=any(key.startswith("neck.") for key in state)).from_ours(without_unread(state))
+    has_norm = "head.class_convs.0.norm.weight" in state
+    pyramid = any(key.startswith("neck.") for key in state)
+    return detectron2_names(pyramid=pyramid, head_norm=has_norm).from_ours(without_unread(state))
 
 
 def is_detectron2(keys: Iterable[str]) -> bool:
@@ -26,9 +30,21 @@ def is_detectron2(keys: Iterable[str]) -> bool:
     )
 
 
-def detectron2_names(*, pyramid: bool) -> Names:
+def detectron2_names(*, pyramid: bool, head_norm: bool = False) -> Names:
+    """`head_norm`: RetinaNet's head has a norm after each convolution."""
     body = "backbone.bottom_up" if pyramid else "backbone"
-    return Names("Detectron2", (*_resnet(body, "backbone"), *_resnet("roi_heads", "box_head"), *_OTHERS))
+    heads = (*_resnet("roi_heads", "box_head"), *_subnet("cls", "class", head_norm), *_subnet("bbox", "box", head_norm))
+    return Names("Detectron2", (*_resnet(body, "backbone"), *heads, *_OTHERS))
+
+
+def _subnet(theirs: str, ours: str, has_norm: bool) -> tuple[Pair, ...]:
+    """Convolution, ReLU, convolution, ...; or convolution, norm, ReLU, convolution, ..."""
+    if not has_norm:
+        return ((f"head.{theirs}_subnet.{{2i}}.{{*p}}", f"head.{ours}_convs.{{i}}.{{*p}}"),)
+    return (
+        (f"head.{theirs}_subnet.{{3i}}.{{*p}}", f"head.{ours}_convs.{{i}}.{{*p}}"),
+        (f"head.{theirs}_subnet.{{3i+1}}.{{*p}}", f"head.{ours}_convs.{{i}}.norm.{{*p}}"),
+    )
 
 
 def _resnet(theirs: str, ours: str) -> tuple[Pair, ...]:
@@ -69,8 +85,6 @@ _OTHERS: tuple[Pair, ...] = (
     ("roi_heads.mask_head.predictor.{*p}", "mask_head.logits.{*p}"),
     *_conv("roi_heads.keypoint_head.conv_fcn{i+1}", "keypoint_head.convs.{i}"),
     ("roi_heads.keypoint_head.score_lowres.{*p}", "keypoint_head.logits.{*p}"),
-    ("head.cls_subnet.{2i}.{*p}", "head.class_convs.{i}.{*p}"),
-    ("head.bbox_subnet.{2i}.{*p}", "head.box_convs.{i}.{*p}"),
     ("head.cls_score.{*p}", "head.score.{*p}"),
     ("head.bbox_pred.{*p}", "head.delta.{*p}"),
     ("backbone.stem.fc.{*p}", None),  # of a classifier, named so by the script that converts torchvision's

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from boxwright.errors import WeightsError
 
+WRITING = "writing for"  # stands before the source's name in errors on the way out
 State = dict[str, Tensor]
 Pair = tuple[str, str | None]
 
@@ -40,7 +41,7 @@ class Names:
 
     def from_ours(self, state: Mapping[str, Tensor]) -> State:
         """Our names -> the source's."""
-        return _rename(state, self._writers, source=f"writing for {self.source}")
+        return _rename(state, self._writers, source=f"{WRITING} {self.source}")
 
     def knows(self, key: str) -> bool:
         return any(rule.apply(key)[0] for rule in self._readers)
@@ -119,6 +120,8 @@ def _unknown_message(unknown: list[str], keys: list[str], source: str) -> str:
     known = [key for key in keys if key not in set(unknown)]
     close = difflib.get_close_matches(unknown[0], known, n=1)
     hint = f" (nearest known: {close[0]!r})" if close else ""
+    if source.startswith(WRITING):
+        return f"{source}: it has no place for {len(unknown)} of {rows} weights, first: {unknown[0]!r}"
     return (
         f"{source}: {len(unknown)} of {rows} weights are unknown, first: {unknown[0]!r}{hint}; "
         "is this a model of the R-CNN family?"

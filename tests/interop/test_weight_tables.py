@@ -294,3 +294,19 @@ def test_the_first_convolution_can_be_turned_from_bgr_to_rgb():
     assert torch.equal(swapped.state["other"], torch.ones(1))
     with pytest.raises(WeightsError, match="no first convolution"):
         with_channels_swapped(Weights({}, "x"))
+
+
+def test_a_retinanet_of_detectron2_may_have_norms_in_its_head():
+    plain = numbered([(f"head.cls_subnet.{i}.weight", (4,)) for i in (0, 2, 4, 6)])
+    assert list(detectron2_weights.from_detectron2(plain)) == [f"head.class_convs.{i}.weight" for i in range(4)]
+    normed = numbered([(f"head.bbox_subnet.{i}.weight", (4,)) for i in (0, 1, 3, 4)])
+    normed |= numbered([("head.cls_subnet.1.weight", (4,)), ("head.cls_subnet.0.weight", (4,))])
+    ours = detectron2_weights.from_detectron2(normed)
+    assert {"head.box_convs.1.norm.weight", "head.class_convs.0.norm.weight"} <= ours.keys()
+    assert detectron2_weights.to_detectron2(ours).keys() == normed.keys()
+
+
+def test_a_part_that_another_program_lacks_is_named():
+    message = r"^writing for torchvision: it has no place for 1 of 1 weights, first: 'neck\.down\.p3\.weight'"
+    with pytest.raises(WeightsError, match=message):
+        torchvision_weights.to_torchvision({"neck.down.p3.weight": torch.zeros(4)})
