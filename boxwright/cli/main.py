@@ -21,6 +21,8 @@ from .console import print_error
 VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",
     "train": "Train a model on a folder of labelled images.",
+    "runs": "List and compare trainings.",
+    "tune": "Find a learning rate, and anchors that fit the data.",
     "predict": "Find objects in pictures: drawn, and as COCO JSON.",
     "evaluate": "Measure a model, or saved detections, and say what the figures mean.",
     "report": "One page of figures, charts and worst images, to open in any browser.",

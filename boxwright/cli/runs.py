@@ -1,0 +1,66 @@
+"""`boxwright runs`: what became of each training, side by side."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import print_json, print_note, print_table
+
+app = typer.Typer(add_completion=False)
+
+FIGURES = ("box.ap", "mask.ap", "keypoint.ap")
+
+
+@app.command()
+def runs(
+    folders: Annotated[list[Path], typer.Argument(help="Runs, or folders that hold some.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="An HTML page with the curves.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List and compare trainings: steps, losses, best figures, and the settings in which they differ.
+
+    Example:
+
+      boxwright runs runs --out curves.html
+    """
+    from boxwright.engine.runs import differences, find_runs
+    from boxwright.report.curves import write_curves
+
+    found = find_runs(folders)
+    changed = differences(found)
+    plain = [_plain(run) for run in found]
+    if out is not None:
+        write_curves(found, out)
+        print_note(f"curves in {out}")
+    if as_json:
+        print_json({"runs": plain, "differences": changed})
+        return
+    figures = [name for name in FIGURES if any(name in row["best"] for row in plain)]
+    rows: list[list[Any]] = [["run", "steps", "loss", *(f"best {name}" for name in figures)]]
+    for row in plain:
+        best = [_told(row["best"].get(name)) for name in figures]
+        rows.append([row["run"], f"{row['step']}/{row['num_steps']}", _number(row["loss"]), *best])
+    print_table("Runs", rows)
+    if changed:
+        names = [["setting", *(Path(row["run"]).name for row in plain)]]
+        print_table("Settings that differ", names + [[name, *values] for name, values in changed.items()])
+
+
+def _plain(run: Any) -> dict[str, Any]:
+    best = {name: run.best(name) for name in FIGURES}
+    return {
+        "run": str(run.folder),
+        "step": run.step,
+        "num_steps": run.num_steps,
+        "loss": run.loss,
+        "best": {name: {"value": found[0], "step": found[1]} for name, found in best.items() if found is not None},
+    }
+
+
+def _told(found: dict[str, Any] | None) -> str:
+    return "" if found is None else f"{found['value']:.3f} at {found['step']}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
