@@ -20,6 +20,7 @@ def train(
     weights: Annotated[
         str | None, typer.Option("--weights", "-w", help="Start from this checkpoint, of any known source.")
     ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A schedule by name: 1x, 2x, 3x, 20e, lsj_100e, ...")] = None,
     resume: Annotated[str, typer.Option(help="auto: a run in --out goes on; never: it is an error.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     gpus: Annotated[int, typer.Option(min=1, help="Train on this many GPUs of this machine.")] = 1,
@@ -47,7 +48,7 @@ def train(
     changes = list(overrides or [])
     if weights is not None:
         changes.append(f"train.weights={weights}")
-    run = run_training(config, data, out=out, resume=resume, device=device, overrides=changes)  # type: ignore[arg-type]
+    run = run_training(config, data, out=out, recipe=recipe, resume=resume, device=device, overrides=changes)  # type: ignore[arg-type]
     if as_json:
         print_json({"step": run.step, "done": run.is_done, "scores": run.scores and run.scores.to_dict()})
     elif run.scores is not None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from boxwright.config import Config, override
+from boxwright.config.recipes import apply_recipe
 from boxwright.errors import TrainingError
 from boxwright.evaluation.result import Scores
 from boxwright.types import Batch
@@ -48,6 +49,7 @@ def train(
     data: str | Path | None = None,
     *,
     out: str | Path,
+    recipe: str | None = None,
     resume: Resume = "auto",
     device: str | torch.device = "auto",
     overrides: Sequence[str] = (),
@@ -55,10 +57,12 @@ def train(
     """Trains a model on a folder of labelled images, or on what `data.train` and `data.val` of the settings name.
 
     Class names come from the data. `out` gets the settings, checkpoints, metrics.jsonl, log.txt, the last and the best
-    weights. With `resume` "auto" a run that is there already goes on at its last whole checkpoint; "never" refuses to.
+    weights. `recipe` is a schedule by name, such as "1x" (`boxwright.config.recipes`). With `resume` "auto" a run that
+    is there already goes on at its last whole checkpoint; "never" refuses to.
     Under torchrun every process calls this with the same arguments.
     """
-    settings = override(config, overrides) if isinstance(config, Config) else load_config(config, overrides)
+    settings = config if isinstance(config, Config) else load_config(config)
+    settings = override(settings if recipe is None else apply_recipe(settings, recipe), overrides)
     chosen = device_of_process(pick_device(device))
     with joined_world(chosen) as world, StopRequest() as stop:
         folder = RunFolder(Path(out), is_main=world.is_main)
@@ -68,8 +72,8 @@ def train(
         settings = settings_for(settings, sets, data)
         auto = settings.train.batch == "auto"
         batch = largest_batch(settings, device=chosen, world=world) if auto else int(settings.train.batch)
-        recipe = recipe_for(settings.train, world, batch=batch, say=terminal.say)
-        settings = settings.model_copy(update={"train": recipe})
+        scaled = recipe_for(settings.train, world, batch=batch, say=terminal.say)
+        settings = settings.model_copy(update={"train": scaled})
         folder.keep_settings(settings, is_there=is_there)
         detector = make_detector(settings, device=chosen, is_resumed=is_there, say=terminal.say)
         return Trainer(
