@@ -6,6 +6,10 @@ import torch
 from tests.ops.test_registration import CASES
 
 
+# It runs each op a dozen times, which takes seconds in the interpreter.
+LONG = ("roi_align", "roi_pool", "roi_crop", "deform_conv2d", "deform_conv2d_backward")
+
+
 def moved(value, device):
     if isinstance(value, torch.Tensor):
         wants = value.requires_grad
@@ -15,7 +19,7 @@ def moved(value, device):
 
 @pytest.mark.parametrize("variant", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "roi_align" else name for name in CASES]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
 )
 def test_opcheck(device, name, variant):
     given = tuple(moved(value, device) for value in CASES[name](variant))
