@@ -49,6 +49,8 @@ def train(
     if weights is not None:
         changes.append(f"train.weights={weights}")
     run = run_training(config, data, out=out, recipe=recipe, resume=resume, device=device, overrides=changes)  # type: ignore[arg-type]
+    if not run.is_main:
+        return
     if as_json:
         print_json({"step": run.step, "done": run.is_done, "scores": run.scores and run.scores.to_dict()})
     elif run.scores is not None:

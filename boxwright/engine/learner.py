@@ -179,8 +179,7 @@ class Learner:
         if self.world.size == 1:
             return net
         ids = [self.detector.device.index] if self.detector.device.type == "cuda" else None
-        has_statistics = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
-        return DistributedDataParallel(net, device_ids=ids, broadcast_buffers=has_statistics)
+        return DistributedDataParallel(net, device_ids=ids)
 
     def _train_mode(self) -> None:
         """Batch norms that a part of the run freezes keep their statistics."""

@@ -143,7 +143,15 @@ def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say
     torch.manual_seed(config.train.seed)
     detector = Detector(config=config, device=device, precision=config.train.precision)
     start = config.train.weights
-    if start is None or is_resumed:
+    if is_resumed:
+        return detector
+    if start is None:
+        frozen = sum(p.numel() for p in detector.model.parameters() if not p.requires_grad)
+        if frozen:
+            say(
+                f"no weights to start from, while {frozen / 1e6:.2f} million weights stay as they were initialised: "
+                "give --weights (train.weights), such as torchvision/resnet50 or a detector's checkpoint"
+            )
         return detector
     path = fetch_model(find_model(start)) if is_model_name(start) and not Path(start).exists() else start
     report = load_state(detector.model, read_weights(path))

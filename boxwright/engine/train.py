@@ -41,6 +41,7 @@ class Run:
     detector: Detector
     scores: Scores | None
     is_done: bool  # not stopped by a signal
+    is_main: bool  # of several processes the one that writes
     samples: dict[str, Any]  # how many images there were, and how many of them could not be read
 
 
@@ -251,4 +252,12 @@ class Trainer:
         summary = self.loader.summary()
         if summary["bad_images"]:
             self.say(f"{summary['bad_images']} of {summary['images']} images could not be read: {summary['first'][0]}")
-        return Run(self.folder.path, self.step, self.detector, self.scores, is_done=is_done, samples=summary)
+        return Run(
+            folder=self.folder.path,
+            step=self.step,
+            detector=self.detector,
+            scores=self.scores,
+            is_done=is_done,
+            is_main=self.world.is_main,
+            samples=summary,
+        )
