@@ -85,7 +85,7 @@ def draw_pictures(demo: Demo) -> Path:
 
     val = read_dataset(demo.data, split="val")
     paths = [str(val.path(i)) for i in range(min(len(val), MOST_PICTURES))]
-    predict(paths, model=str(demo.run), out=demo.pictures)
+    predict(paths, model=str(demo.run), out=demo.pictures, threshold=0.6)
     return demo.pictures
 
 

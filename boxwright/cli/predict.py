@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+LEGIBLE_SIDE = 640  # pictures much smaller are drawn at twice to four times their size
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
@@ -103,7 +104,11 @@ def _names_of_pictures(paths: Sequence[str]) -> list[str]:
 
 def _save_picture(found: "Detections", path: Path) -> None:
     from boxwright.files import atomic_write
+    from boxwright.report.draw import enlarged
 
+    factor = min(max(round(LEGIBLE_SIDE / max(found.size)), 1), 4)
+    if factor > 1 and found.image is not None:
+        found = enlarged(found, found.image, factor)
     with atomic_write(path) as file:
         found.draw().save(file, format="JPEG", quality=92)
 

@@ -2,13 +2,13 @@
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from boxwright.errors import ImageError
-from boxwright.types import Detections
+from boxwright.types import Detections, Masks
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -64,6 +64,22 @@ def draw_detections(
     if labels:
         _draw_labels(draw, detections, colours, style, canvas.size)
     return canvas
+
+
+def enlarged(detections: Detections, image: np.ndarray, factor: int) -> Detections:
+    """The same on a picture `factor` times as large, so that labels do not hide what is small."""
+    size = (detections.size[0] * factor, detections.size[1] * factor)
+    segments = detections.segments
+    if segments is not None:
+        bitmaps = segments.bitmaps().repeat_interleave(factor, dim=1).repeat_interleave(factor, dim=2)
+        segments = Masks.from_bitmaps(bitmaps)
+    keypoints = detections.keypoints
+    if keypoints is not None:
+        keypoints = keypoints * keypoints.new_tensor([factor, factor, 1])
+    picture = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return replace(
+        detections, boxes=detections.boxes * factor, size=size, segments=segments, keypoints=keypoints, image=picture
+    )
 
 
 def class_colour(label: int, shade: int = 0) -> Colour:
