@@ -230,6 +230,15 @@ def test_weights_of_other_classes_are_a_start(whole_run, tiny_set, tmp_path):
     assert torch.allclose(weights(run.folder)["backbone.stem.weight"], before, atol=1e-6)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C, which is not there where a shell has started us in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_acts_as_it_would_without_us():
     with StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
