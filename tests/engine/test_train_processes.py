@@ -135,6 +135,7 @@ def test_a_full_disk_ends_the_run_and_spares_the_last_checkpoint(tiny_set, tmp_p
     assert {path.name: path.read_bytes() for path in (out / "checkpoints").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_on_the_same_batch(tiny_set, tmp_path):
     steps = ("train.schedule.max_steps=20", "train.checkpoint_every=20")
     changes = ("train.batch=4", "train.optimizer={kind: sgd}", "train.lr=0.0002", *steps)
@@ -150,6 +151,7 @@ def test_two_processes_train_as_one_on_the_same_batch(tiny_set, tmp_path):
     assert val[1]["box.ap50"] == pytest.approx(val[0]["box.ap50"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_one_of_its_processes_dies(tiny_set, tmp_path):
     out = tmp_path / "run"
     changes = ("train.batch=4", "train.checkpoint_every=1", "train.schedule.max_steps=12")
