@@ -1,5 +1,6 @@
 """One step of training: losses, gradients, the optimiser, and all that a resumed run needs of them."""
 
+import math
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -92,7 +93,7 @@ class Learner:
                 seeds = self._seeds(step, number, batch)
                 losses = self._losses(batch, seeds)
                 values, stops = self._mean_values(losses, wants_stop)
-                if not all(map(_is_finite, values.values())):
+                if not all(map(math.isfinite, values.values())):
                     raise NonFiniteError("a loss", values, batch, seeds)
                 self.scaler.scale(self._total(losses) / len(batches)).backward()  # type: ignore[no-untyped-call]
             for name, value in values.items():
@@ -229,10 +230,6 @@ def _compile(model: nn.Module) -> None:
     """The backbone, whose shapes are few; the rest depends on what is found in the images."""
     backbone = model.get_submodule("backbone")
     backbone.compile(dynamic=True)
-
-
-def _is_finite(value: float) -> bool:
-    return value - value == 0
 
 
 def _flag(value: bool, losses: dict[str, Tensor]) -> Tensor:

@@ -94,8 +94,8 @@ class RegionLabeller:
         """-> (B, P, 4) boxes, (B, P) bool which are real, (B, P) object of each ground-truth box, else -1, (B, P)
         origin."""
         none = torch.full_like(proposals.is_valid, -1, dtype=torch.int64)
-        origin = torch.arange(none.shape[1], device=none.device).expand_as(none)
-        origin = origin if proposals.origin is None else proposals.origin
+        own_places = torch.arange(none.shape[1], device=none.device).expand_as(none)
+        origin = own_places if proposals.origin is None else proposals.origin
         if self.ground_truth == "none":
             return proposals.boxes, proposals.is_valid, none, origin
         boxes, index, is_real = objects.padded()
