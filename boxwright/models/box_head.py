@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from boxwright.models.layers import ConvNorm, Norm, Stage, init_convolutions, init_msra
+from boxwright.models.layers import ConvNorm, Dense, Norm, Stage, init_convolutions, init_msra
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class BoxHead(nn.Module):
 
     def __init__(self, *, in_features: int, num_classes: int, class_agnostic: bool) -> None:
         super().__init__()
-        self.score = nn.Linear(in_features, num_classes + 1)
-        self.delta = nn.Linear(in_features, 4 if class_agnostic else 4 * num_classes)
+        self.score = Dense(in_features, num_classes + 1)
+        self.delta = Dense(in_features, 4 if class_agnostic else 4 * num_classes)
         for layer, deviation in ((self.score, 0.01), (self.delta, 0.001)):
             nn.init.normal_(layer.weight, std=deviation)
             nn.init.zeros_(layer.bias)
@@ -67,7 +67,9 @@ class ConvFcBoxHead(BoxHead):
             ConvNorm(before, after, kernel_size=3, norm=norm, activation="relu")
             for before, after in itertools.pairwise(channels)
         )
-        self.fcs = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise(widths))
+        self.fcs = nn.ModuleList(
+            Dense(before, after, activation="relu") for before, after in itertools.pairwise(widths)
+        )
         self.dropout = dropout
         init_convolutions(self.convs, init_msra)
         for layer in self.fcs:
@@ -81,7 +83,7 @@ class ConvFcBoxHead(BoxHead):
             x = conv(x)
         x = x.flatten(1)
         for layer in self.fcs:
-            x = F.relu_(layer(x))
+            x = layer(x)
             if self.dropout:
                 x = F.dropout(x, self.dropout, training=self.training)
         return self.predict(x)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from boxwright.errors import ConfigError
+from boxwright.models.packed import PackedConv, PackedLinear, packing_dtype, versions
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
 Activation = Literal["relu", "silu", "hardswish"]
@@ -128,12 +129,22 @@ def constant_affine(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps
     return scale, bias - mean * scale
 
 
+ConstantNorm = FrozenBatchNorm | _BatchNorm
+
+
+def is_constant(norm: nn.Module | None) -> TypeGuard[ConstantNorm]:
+    """Whether a norm does not look at its batch."""
+    return isinstance(norm, FrozenBatchNorm) or (isinstance(norm, _BatchNorm) and not norm.training)
+
+
+def norm_tensors(norm: ConstantNorm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """weight, bias, mean and variance, all (C,)."""
+    return norm.weight, norm.bias, cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+
+
 def running_affine(norm: nn.Module | None) -> tuple[Tensor, Tensor] | None:
     """Scale and shift of a norm that does not look at its batch; None for every other norm."""
-    if isinstance(norm, FrozenBatchNorm) or (isinstance(norm, _BatchNorm) and not norm.training):
-        mean, var = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-        return constant_affine(norm.weight, norm.bias, mean, var, norm.eps)
-    return None
+    return constant_affine(*norm_tensors(norm), norm.eps) if is_constant(norm) else None
 
 
 def activate(x: Tensor, activation: Activation | None) -> Tensor:
@@ -158,11 +169,14 @@ class ConvNorm(nn.Conv2d):
     and no pass over the (much larger) activations is made or kept for the backward pass. Gradients reach the
     weights and, where they are parameters, the scale and shift of the norm. Only the rounding differs, which
     `folds = False` avoids where gradients are compared with those of another program.
+
+    Without gradients on the CPU the product is made once and kept, as a second copy of the weights, until they change.
     """
 
     folds = True
 
     norm: nn.Module | None
+    packed: PackedConv | None = None
 
     def __init__(
         self,
@@ -193,6 +207,10 @@ class ConvNorm(nn.Conv2d):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(N, C, H, W) -> (N, out_channels, H / stride, W / stride); `residual` has the shape of the result."""
+        dtype = packing_dtype(x)
+        if dtype is not None and self._packs(residual):
+            return self._packed_for(x.to(dtype))(x.to(dtype), residual, self.activation)
+        self.packed = None
         affine = running_affine(self.norm)
         if affine is not None and torch.is_grad_enabled() and not self.folds:
             out = self.convolve(x, self.weight, self.bias)
@@ -206,6 +224,25 @@ class ConvNorm(nn.Conv2d):
             out += residual  # `out` was made here and nobody else holds it
         return activate(out, self.activation)
 
+    def _packs(self, residual: Tensor | None) -> bool:
+        """Whether it is a plain convolution with at most a constant norm; of sums oneDNN knows but the ReLU."""
+        is_known = residual is None or self.activation in (None, "relu")
+        return (
+            is_known and (self.norm is None or is_constant(self.norm)) and type(self).convolve is ConvNorm.convolve
+        )
+
+    def _packed_for(self, x: Tensor) -> PackedConv:
+        of_norm = norm_tensors(self.norm) if is_constant(self.norm) else ()
+        key = (x.dtype, versions([self.weight, self.bias, *of_norm]))
+        if self.packed is None or self.packed.key != key:
+            affine = running_affine(self.norm)
+            made = (self.weight, self.bias) if affine is None else folded(self.weight, self.bias, *affine)
+            self.packed = PackedConv(self, *made, x, key=key)
+        return self.packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"packed": None}  # a copy lays out its own
+
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution alone, with the weights given; what a special convolution replaces."""
         return F.conv2d(x, weight, bias, self.stride, cast(tuple[int, int], self.padding), self.dilation, self.groups)
@@ -213,6 +250,33 @@ class ConvNorm(nn.Conv2d):
     def extra_repr(self) -> str:
         described = str(super().extra_repr())  # type: ignore[no-untyped-call]
         return described + (f", activation={self.activation}" if self.activation else "")
+
+
+class Dense(nn.Linear):
+    """A fully connected layer, then its activation. Keys: weight, bias."""
+
+    packed: PackedLinear | None = None
+
+    def __init__(self, in_features: int, out_features: int, *, activation: Activation | None = None) -> None:
+        super().__init__(in_features, out_features)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_features) -> (N, out_features)."""
+        dtype = packing_dtype(x)
+        if dtype is not None:
+            return self._packed_for(x.to(dtype))(x.to(dtype), self.activation)
+        self.packed = None
+        return activate(super().forward(x), self.activation)
+
+    def _packed_for(self, x: Tensor) -> PackedLinear:
+        key = (x.dtype, versions([self.weight, self.bias]))
+        if self.packed is None or self.packed.key != key:
+            self.packed = PackedLinear(self, x, key=key)
+        return self.packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"packed": None}
 
 
 def fitting_layout(model: nn.Module, device: torch.device, *, training: bool) -> torch.memory_format:
@@ -239,26 +303,6 @@ def fold_in_training(model: nn.Module, *, folds: bool) -> None:
 def folded(weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (O, I, h, w) and bias (O,) of the convolution that equals convolution + scale + shift."""
     return weight * scale[:, None, None, None], shift if bias is None else bias * scale + shift
-
-
-@torch.no_grad()
-def fold_batch_norms(module: nn.Module) -> int:
-    """Turn every ConvNorm whose norm is constant into one convolution with a bias, in place; return how many.
-
-    Constant are frozen batch norms, and batch norms in eval mode. The weights keep their storage. For inference:
-    the norm's entries leave the state dict, so save before folding.
-    """
-    count = 0
-    for conv in module.modules():
-        affine = running_affine(conv.norm) if isinstance(conv, ConvNorm) else None
-        if not isinstance(conv, ConvNorm) or affine is None:
-            continue
-        weight, bias = folded(conv.weight, conv.bias, *affine)
-        conv.weight.copy_(weight)
-        conv.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=False)
-        conv.norm = None
-        count += 1
-    return count
 
 
 def freeze(module: nn.Module, *, norm: FrozenNorm = "frozen_bn") -> None:

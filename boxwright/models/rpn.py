@@ -48,8 +48,8 @@ class RPN(nn.Module):
             self.convs.append(ConvNorm(in_channels, channels, kernel_size=3, activation="relu"))
             in_channels = channels
         self.two_logits = two_logits
-        self.score = nn.Conv2d(in_channels, anchors.per_cell * (2 if two_logits else 1), 1)
-        self.delta = nn.Conv2d(in_channels, anchors.per_cell * 4, 1)
+        self.score = ConvNorm(in_channels, anchors.per_cell * (2 if two_logits else 1), kernel_size=1)
+        self.delta = ConvNorm(in_channels, anchors.per_cell * 4, kernel_size=1)
         self.anchors = anchors
         self.select = select
         self.training_loss = training_loss

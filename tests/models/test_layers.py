@@ -13,7 +13,6 @@ from boxwright.models.layers import (
     Norm,
     RunningBatchNorm,
     Stage,
-    fold_batch_norms,
     freeze,
     init_msra,
     init_msra_per_group,
@@ -201,39 +200,6 @@ def test_a_batch_norm_in_training_uses_and_tracks_the_batch():
     out = conv(torch.randn(4, 3, 6, 6))
     assert_close(out.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
     assert conv.norm.running_mean.abs().min() > 0
-
-
-# --- folding --------------------------------------------------------------------------------------------------------
-
-
-def test_folding_nothing_counts_nothing():
-    assert fold_batch_norms(nn.Sequential(nn.ReLU(), ConvNorm(3, 4, kernel_size=1))) == 0
-
-
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("kind", ["frozen_bn", "bn", "sync_bn"])
-def test_folding_keeps_the_outputs_and_the_storage(kind, bias):
-    convs = nn.Sequential(
-        ConvNorm(3, 8, kernel_size=3, bias=bias, norm=Norm(kind=kind), activation="relu"),
-        ConvNorm(8, 8, kernel_size=3, groups=4, bias=bias, norm=Norm(kind=kind)),
-    )
-    randomize_norms(convs).eval()
-    x = torch.randn(2, 3, 8, 8)
-    expected = by_hand(convs[1], by_hand(convs[0], x).relu())
-    storage = convs[0].weight.data_ptr()
-    assert fold_batch_norms(convs) == 2
-    assert_close(convs(x), expected, atol=1e-5, rtol=1e-5)
-    assert convs[0].weight.data_ptr() == storage
-    assert set(convs.state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
-    assert fold_batch_norms(convs) == 0
-
-
-def test_norms_that_look_at_their_batch_are_not_folded():
-    convs = nn.Sequential(
-        ConvNorm(4, 4, kernel_size=1, norm=Norm(kind="gn", groups=2)),
-        ConvNorm(4, 4, kernel_size=1, norm=Norm(kind="bn")),
-    ).train()
-    assert fold_batch_norms(convs) == 0
 
 
 # --- freezing -------------------------------------------------------------------------------------------------------

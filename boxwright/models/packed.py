@@ -1,0 +1,61 @@
+"""Layers without gradients on the CPU: weights laid out for oneDNN once, and one call for all that a layer does.
+
+The sum with a residual and the activation happen while a value is still in a register: nothing is written and read
+again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ATTRIBUTES = {None: "none", "relu": "relu", "silu": "swish", "hardswish": "hardswish"}  # oneDNN's names
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def packing_dtype(x: Tensor) -> torch.dtype | None:
+    """What a packed layer computes in for `x`; None where it is not for `x`: it learns, is compiled, is elsewhere."""
+    if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype if dtype in _DTYPES and x.numel() and torch.backends.mkldnn.enabled else None
+
+
+class PackedConv:
+    """A convolution's weights in oneDNN's order; of use for as long as `key` says the same."""
+
+    def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor, *, key: object) -> None:
+        """`weight` and `bias` have the norm multiplied in; `x` is the first input, for whose size they are laid out."""
+        self.key = key
+        self.place: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight.to(x.dtype), *self.place, list(x.shape))
+        self.bias = None if bias is None else bias.to(x.dtype)
+
+    def __call__(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
+        """(N, C, H, W), and (N, O, H', W') or nothing -> (N, O, H', W')."""
+        given = (self.weight, self.bias, *self.place)
+        if residual is None:
+            out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *given, _ATTRIBUTES[activation], [], "")
+        else:
+            out = torch.ops.mkldnn._convolution_pointwise.binary(x, residual, *given, "add", None, activation, [], None)
+        return out
+
+
+class PackedLinear:
+    """As PackedConv, for a fully connected layer."""
+
+    def __init__(self, layer: nn.Linear, x: Tensor, *, key: object) -> None:
+        self.key = key
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(x.dtype), len(x))
+        self.bias = layer.bias.to(x.dtype)
+
+    def __call__(self, x: Tensor, activation: str | None) -> Tensor:
+        """(N, I) -> (N, O)."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, _ATTRIBUTES[activation], [], "")
+        return out
+
+
+def versions(tensors: Sequence[Tensor | None]) -> tuple[tuple[int, int], ...]:
+    """Changes whenever one of the tensors is written to or replaced."""
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors if t is not None)
