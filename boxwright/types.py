@@ -134,6 +134,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, index: slice) -> "Batch":
+        """Some of the images, padded as they are."""
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen = {name: part[index] for name, part in parts.items() if part is not None}
+        return Batch(**chosen)
+
     def to(self, device: torch.device | str) -> "Batch":
         targets = None if self.targets is None else [target.to(device) for target in self.targets]
         return replace(self, images=self.images.to(device, non_blocking=True), targets=targets)

@@ -132,6 +132,16 @@ def test_a_target_indexes_all_its_fields_and_knows_no_crowd_by_default():
     assert len(target[[0]].masks) == 1
 
 
+def test_a_part_of_a_batch_keeps_all_that_belongs_to_its_images():
+    sizes, scales = [(8, 8), (4, 6)], [(1.0, 1.0), (0.5, 0.25)]
+    targets = [Target(torch.zeros(1, 4), torch.tensor([label]), (8, 8)) for label in (3, 7)]
+    batch = Batch(torch.arange(2.0).view(2, 1, 1, 1).expand(2, 3, 8, 8), sizes, [(8, 8), (8, 24)], scales, targets)
+    last = batch[1:]
+    assert (len(last), last.images.unique().tolist()) == (1, [1.0])
+    assert (last.sizes, last.original_sizes, last.scales) == ([(4, 6)], [(8, 24)], [(0.5, 0.25)])
+    assert last.targets[0].labels.tolist() == [7]
+
+
 def test_a_batch_refuses_sizes_beyond_its_padding():
     with pytest.raises(ShapeError, match=r"Batch\.sizes\[0\] is \(9, 4\); the padded batch is only \(8, 8\)"):
         Batch(torch.zeros(1, 3, 8, 8), [(9, 4)], [(9, 4)], [(1.0, 1.0)])

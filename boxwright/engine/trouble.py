@@ -56,7 +56,7 @@ def _images_that_fail_alone(error: NonFiniteError, detector: Detector) -> list[s
     """Ids of images whose own losses are not finite."""
     found = []
     for i in range(len(error.batch)):
-        alone = _one_of(error.batch, i)
+        alone = error.batch[i : i + 1]
         with detector.autocast():
             losses = detector.model.losses(alone, seeds=error.seeds[i : i + 1])
         if not all(torch.isfinite(loss) for loss in losses.values()):
@@ -117,11 +117,6 @@ def memory_error(error: BaseException, batches: Sequence[Batch], train: Train) -
 
 
 # --- batches as plain values
-
-
-def _one_of(batch: Batch, i: int) -> Batch:
-    targets = None if batch.targets is None else [batch.targets[i]]
-    return Batch(batch.images[i : i + 1], [batch.sizes[i]], [batch.original_sizes[i]], [batch.scales[i]], targets)
 
 
 def _image_id(target: Target, position: int) -> int | str:
