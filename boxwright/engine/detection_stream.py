@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from boxwright.config.parts import AugmentedTest
 from boxwright.data.annotations import Annotations
@@ -23,6 +22,7 @@ from boxwright.evaluation.result import Timing
 from boxwright.types import Detections, Size
 
 from .augmented import detect_augmented
+from .distributed import World
 from .inference import Detector
 
 
@@ -41,23 +41,17 @@ def input_rule(detector: Detector) -> InputRule:
     )
 
 
-def rank_and_size() -> tuple[int, int]:
-    is_distributed = dist.is_available() and dist.is_initialized()
-    return (dist.get_rank(), dist.get_world_size()) if is_distributed else (0, 1)
-
-
 @dataclass(frozen=True)
 class Share:
     """A run of neighbouring images, and which of them could not be read."""
 
     annotations: Annotations
-    rank: int
-    world_size: int
+    world: World
     skipped: list[Skip] = field(default_factory=list)
 
     @property
     def positions(self) -> range:
-        return EvaluationSampler(len(self.annotations), rank=self.rank, world_size=self.world_size).positions
+        return EvaluationSampler(len(self.annotations), rank=self.world.rank, world_size=self.world.size).positions
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from boxwright.errors import TrainingError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,21 @@ class World:
         if self.size > 1:
             distributed.barrier()
 
+    def gather(self, own: T) -> list[T]:
+        """What every process has, in the order of their ranks, on each."""
+        if self.size == 1:
+            return [own]
+        everything: list[Any] = [None] * self.size
+        distributed.all_gather_object(everything, own)
+        return everything
+
+
+def present_world() -> World:
+    """The processes that have joined, or this one alone."""
+    if not _is_joined():
+        return World()
+    return World(distributed.get_rank(), distributed.get_world_size(), _from_environment("LOCAL_RANK"))
+
 
 @contextmanager
 def joined_world(device: torch.device) -> Iterator[World]:
@@ -42,11 +60,8 @@ def joined_world(device: torch.device) -> Iterator[World]:
 
     A group that is there already is used and left as it was.
     """
-    if distributed.is_available() and distributed.is_initialized():
-        yield World(distributed.get_rank(), distributed.get_world_size(), _from_environment("LOCAL_RANK"))
-        return
-    if "WORLD_SIZE" not in os.environ or _from_environment("WORLD_SIZE") == 1:
-        yield World()
+    if _is_joined() or _from_environment("WORLD_SIZE") <= 1:
+        yield present_world()
         return
     world = World(_from_environment("RANK"), _from_environment("WORLD_SIZE"), _from_environment("LOCAL_RANK"))
     try:
@@ -70,6 +85,10 @@ def device_of_process(device: torch.device) -> torch.device:
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def _is_joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def _from_environment(name: str) -> int:

@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from boxwright.config.schema import RCNN
 from boxwright.data.annotations import Annotations
@@ -21,7 +19,8 @@ from boxwright.evaluation.results_file import ResultsWriter, join_results, resul
 from boxwright.evaluation.similarity import COCO_SIGMAS
 from boxwright.types import Detections
 
-from .detection_stream import Share, Watch, detect_share, in_eval_mode, rank_and_size, together
+from .detection_stream import Share, Watch, detect_share, in_eval_mode, together
+from .distributed import present_world
 from .ground_truth import category_ids_of, ground_truth_of
 from .inference import Detector
 
@@ -65,7 +64,7 @@ def evaluate(
     category_ids = category_ids_of(annotations)
     evaluator = Evaluator(truth, kinds=wanted, category_ids=category_ids, sigmas=sigmas, keep=keep)
     shift = -detector.config.model.conventions.keypoint_offset
-    share = Share(annotations, *rank_and_size())
+    share = Share(annotations, present_world())
     watch = Watch(detector.device)
     with in_eval_mode(detector), _saved(save, share) as writer:
         for done, (image_id, found) in enumerate(detect_share(detector, share, batch, workers, watch), start=1):
@@ -154,7 +153,7 @@ def _saved(path: str | Path | None, share: Share) -> Iterator[ResultsWriter | No
     if path is None:
         yield None
         return
-    with results_file(path if share.world_size == 1 else _part(path, share.rank)) as writer:
+    with results_file(path if share.world.size == 1 else _part(path, share.world.rank)) as writer:
         yield writer
 
 
@@ -164,14 +163,14 @@ def _part(path: str | Path, rank: int) -> Path:
 
 def _gather(evaluator: Evaluator, timing: Timing, share: Share, save: str | Path | None) -> tuple[Timing, list[Skip]]:
     """What every process found -> the evaluator of each; the time of all; the images nobody could read."""
-    if share.world_size == 1:
+    world = share.world
+    if world.size == 1:
         return timing, share.skipped
-    states: list[Any] = [None] * share.world_size
-    dist.all_gather_object(states, (evaluator.state(), timing, share.skipped))
-    if save is not None and share.rank == 0:  # every part was finished before its process came here
-        join_results(save, [_part(save, rank) for rank in range(share.world_size)])
+    states = world.gather((evaluator.state(), timing, share.skipped))
+    if save is not None and world.is_main:  # every part was finished before its process came here
+        join_results(save, [_part(save, rank) for rank in range(world.size)])
     for rank, (state, _, _) in enumerate(states):
-        if rank != share.rank:
+        if rank != world.rank:
             evaluator.absorb(state)
     return together([one for _, one, _ in states]), [skip for _, _, skipped in states for skip in skipped]
 

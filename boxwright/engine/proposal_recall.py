@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import torch.distributed as dist
 
 from boxwright.data.annotations import Annotations
 from boxwright.data.reading import read_dataset
 from boxwright.errors import ConfigError
 from boxwright.evaluation.proposals import ProposalEvaluator, ProposalScores
 
-from .detection_stream import Share, Watch, detect_share, in_eval_mode, rank_and_size, together
+from .detection_stream import Share, Watch, detect_share, in_eval_mode, together
+from .distributed import present_world
 from .ground_truth import ground_truth_of
 from .inference import Detector
 
@@ -33,7 +31,7 @@ def evaluate_proposals(
         raise ConfigError("the model finds objects, not proposals; evaluate() measures it")
     annotations = data if isinstance(data, Annotations) else read_dataset(data, split=split, root=root)
     evaluator = ProposalEvaluator(ground_truth_of(annotations), limits=limits)
-    share = Share(annotations, *rank_and_size())
+    share = Share(annotations, present_world())
     watch = Watch(detector.device)
     with in_eval_mode(detector):
         stream = detect_share(detector, share, batch, workers, watch)
@@ -42,14 +40,11 @@ def evaluate_proposals(
             if progress is not None:
                 progress(done, len(share))
     timing = watch.timing()
-    if share.world_size > 1:
-        states: list[Any] = [None] * share.world_size
-        dist.all_gather_object(states, (evaluator.state(), timing))
-        timing = together([one for _, one in states])
-        for rank, (state, _) in enumerate(states):
-            if rank != share.rank:
-                evaluator.absorb(state)
-    return replace(evaluator.result(), timing=timing)
+    states = share.world.gather((evaluator.state(), timing))
+    for rank, (state, _) in enumerate(states):
+        if rank != share.world.rank:
+            evaluator.absorb(state)
+    return replace(evaluator.result(), timing=together([one for _, one in states]))
 
 
 def finds_proposals_alone(detector: Detector) -> bool:
