@@ -373,29 +373,3 @@ class Input(Settings):
     resize: Resize = Resize()
     pad_to: Positive = 32
     """Padded sides are multiples of this."""
-
-
-class Selection(Settings):
-    """How detections are chosen."""
-
-    score_threshold: Fraction = 0.05
-    nms: Literal["hard", "linear", "gaussian"] = "hard"
-    nms_iou: Fraction = 0.5
-    nms_sigma: float = 0.5
-    nms_class_agnostic: bool = False
-    soft_min_score: Fraction = 1e-3
-    box_voting_iou: Fraction | None = None
-    """Kept boxes become score-weighted means of those that overlap them this much; None: off."""
-    box_voting_scoring: Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"] = "id"
-    max_detections: Positive = 100
-    mask_threshold: Fraction = 0.5
-    augment: "AugmentedTest | None" = None
-
-
-class AugmentedTest(Settings):
-    """Test-time augmentation."""
-
-    short_sides: list[Positive] = [400, 500, 600, 700, 800, 900, 1000, 1100, 1200]
-    long: Positive = 4000
-    flip: bool = True
-    combine: Literal["union", "average"] = "union"

@@ -20,7 +20,6 @@ from .parts import (
     Anchors,
     BatchNorm,
     BoxHead,
-    CascadeStage,
     ConvFcBox,
     Deformable,
     EfficientNet,
@@ -39,14 +38,24 @@ from .parts import (
     Resize,
     ResNet,
     Sampling,
-    Selection,
     SmoothL1,
     TrainTest,
 )
+from .preset_parts import (
+    Family,
+    detectron_recipe,
+    family_box_head,
+    fpn_proposals,
+    one_level_proposals,
+    retina_anchors,
+    rgb_input,
+    torchvision_box_head,
+    torchvision_pooling,
+    torchvision_proposals,
+)
 from .schema import RCNN, Config, RetinaNet
-from .training import AdamW, Augment, Cosine, Data, Schedule, Steps, Train, WarmUp
-
-Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn"]
+from .testing import Selection
+from .training import AdamW, Augment, Cosine, Data, Schedule, Train, WarmUp
 
 _BGR_STD = (57.375, 57.12, 58.395)
 _MULTI_SCALE = Resize(short_train=[640, 672, 704, 736, 768, 800])
@@ -118,12 +127,12 @@ def fpn(family: Family, backbone: ResNet) -> Config:
         input=Input(std=std, resize=_MULTI_SCALE),
         backbone=backbone,
         neck=FPN(),
-        proposals=_rpn_fpn(family),
-        box_head=_box_head(family),
+        proposals=fpn_proposals(family),
+        box_head=family_box_head(family),
         mask_head=MaskHead() if "mask" in family else None,
         keypoint_head=KeypointHead() if family == "keypoint_rcnn" else None,
     )
-    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000]))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000]))
 
 
 def c4(family: Family, backbone: ResNet) -> Config:
@@ -134,11 +143,11 @@ def c4(family: Family, backbone: ResNet) -> Config:
         backbone=backbone,
         neck=NoNeck(level="c4"),
         anchors=_ONE_LEVEL_ANCHORS,
-        proposals=_rpn_one_level(),
+        proposals=one_level_proposals(),
         box_head=BoxHead(features=Res5Box(), pooling=pooling),
         mask_head=MaskHead(features="box", convs=[], pooling=pooling) if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000]))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000]))
 
 
 def dc5(family: Family, backbone: ResNet) -> Config:
@@ -148,11 +157,11 @@ def dc5(family: Family, backbone: ResNet) -> Config:
         backbone=backbone.model_copy(update={"dilated_c5": True}),
         neck=NoNeck(level="c5"),
         anchors=_ONE_LEVEL_ANCHORS,
-        proposals=_rpn_one_level(),
+        proposals=one_level_proposals(),
         box_head=BoxHead(pooling=Pooling(levels=["c5"])),
         mask_head=MaskHead(pooling=Pooling(size=14, levels=["c5"])) if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000]))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000]))
 
 
 def fpn_gn(family: Family, depth: Literal[50, 101], *, scratch: bool = False) -> Config:
@@ -176,14 +185,14 @@ def pafpn(family: Family) -> Config:
     """mmdetection's: RGB, stride in the 3x3, every convention its own."""
     model = RCNN(
         conventions=MMDETECTION,
-        input=_rgb(Resize(method="opencv")),
+        input=rgb_input(Resize(method="opencv")),
         backbone=ResNet(depth=50, norm=BatchNorm(statistics="eval")),
         neck=PAFPN(),
-        proposals=_rpn_fpn(family),
-        box_head=_box_head(family),
+        proposals=fpn_proposals(family),
+        box_head=family_box_head(family),
         mask_head=MaskHead() if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 82500], warm_up=500))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 82500], warm_up=500))
 
 
 def fpn_v2(family: Family) -> Config:
@@ -192,14 +201,14 @@ def fpn_v2(family: Family) -> Config:
     model = RCNN(
         num_classes=90,
         conventions=TORCHVISION,
-        input=_rgb(Resize(method="torch"), value_range=1),
+        input=rgb_input(Resize(method="torch"), value_range=1),
         backbone=ResNet(depth=50, norm=norm),
         neck=FPN(norm=norm),
-        proposals=_rpn_torchvision(convs=2),
-        box_head=_box_head_torchvision(ConvFcBox(convs=[256] * 4, fcs=[1024], norm=norm)),
-        mask_head=MaskHead(norm=norm, pooling=_pool_torchvision(14)) if family == "mask_rcnn" else None,
+        proposals=torchvision_proposals(convs=2),
+        box_head=torchvision_box_head(ConvFcBox(convs=[256] * 4, fcs=[1024], norm=norm)),
+        mask_head=MaskHead(norm=norm, pooling=torchvision_pooling(14)) if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000]))
 
 
 def efficientnet_c4(family: Family, variant: int) -> Config:
@@ -216,14 +225,16 @@ def mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Confi
     model = RCNN(
         num_classes=90,
         conventions=TORCHVISION,
-        input=_rgb(Resize(method="torch", short_train=[short], short_test=short, long_train=long, long_test=long), 1),
+        input=rgb_input(
+            Resize(method="torch", short_train=[short], short_test=short, long_train=long, long_test=long), 1
+        ),
         backbone=MobileNetV3(),
         neck=FPN(in_levels=["c5", "c6"]),
         anchors=Anchors(sizes=[[32, 64, 128, 256, 512]] * 3),
-        proposals=_rpn_torchvision(top_k=top_k, score_threshold=0.05),
-        box_head=_box_head_torchvision(ConvFcBox(), levels=["p5", "p6"]),
+        proposals=torchvision_proposals(top_k=top_k, score_threshold=0.05),
+        box_head=torchvision_box_head(ConvFcBox(), levels=["p5", "p6"]),
     )
-    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000]))
 
 
 def vgg16() -> Config:
@@ -251,7 +262,7 @@ def vgg16() -> Config:
         proposals=rpn,
         box_head=head,
     )
-    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000]))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000]))
 
 
 def retinanet(depth: Literal[50, 101]) -> Config:
@@ -259,10 +270,10 @@ def retinanet(depth: Literal[50, 101]) -> Config:
         conventions=DETECTRON2,
         input=Input(resize=_MULTI_SCALE),
         backbone=ResNet(depth=depth, stride_in_1x1=True),
-        anchors=_retina_anchors(),
+        anchors=retina_anchors(),
         box_loss=SmoothL1(beta=0.0),
     )
-    return Config(model=model, train=_recipe(max_steps=270000, steps=[210000, 250000], lr=0.01))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000], lr=0.01))
 
 
 def retinanet_v2() -> Config:
@@ -270,19 +281,19 @@ def retinanet_v2() -> Config:
     model = RetinaNet(
         num_classes=90,
         conventions=TORCHVISION,
-        input=_rgb(Resize(method="torch"), value_range=1),
+        input=rgb_input(Resize(method="torch"), value_range=1),
         backbone=ResNet(depth=50, norm=BatchNorm()),
         neck=FPN(in_levels=["c3", "c4", "c5"], top="p6p7", top_input="c5"),
-        anchors=_retina_anchors(),
+        anchors=retina_anchors(),
         head_norm=GroupNorm(),
         box_loss=IoULoss(kind="giou"),
         loss_average="per_image",
     )
-    return Config(model=model, train=_recipe(max_steps=90000, steps=[60000, 80000], lr=0.01))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000], lr=0.01))
 
 
 def rpn_fpn() -> Config:
-    rpn = _rpn_fpn("faster_rcnn").model_copy(update={"post_nms_top_k": TrainTest(train=1000, test=2000)})
+    rpn = fpn_proposals("faster_rcnn").model_copy(update={"post_nms_top_k": TrainTest(train=1000, test=2000)})
     return _with_changes(fpn("faster_rcnn", _RESNETS["r50"]), proposals=rpn, box_head=None)
 
 
@@ -300,7 +311,7 @@ def small() -> Config:
     norm = GroupNorm(groups=16)
     model = RCNN(
         conventions=DETECTRON2,
-        input=_rgb(Resize(method="opencv", short_train=[320], short_test=320, long_train=512, long_test=512)),
+        input=rgb_input(Resize(method="opencv", short_train=[320], short_test=320, long_train=512, long_test=512)),
         backbone=ResNet(depth=18, norm=norm, frozen_stages=0),
         neck=FPN(channels=96, norm=norm),
         anchors=Anchors(sizes=[[16], [32], [64], [128], [256]]),
@@ -336,70 +347,9 @@ def small() -> Config:
     return Config(model=model, data=Data(augment=Augment(flip=0.5)), train=train, test=Selection())
 
 
-# --- shared numbers ----------------------------------------------------------------------------------------------
-
-
-def _recipe(*, max_steps: int, steps: list[int], lr: float = 0.02, warm_up: int = 1000) -> Train:
-    """Detectron's: SGD, batches of 16, the rate divided by ten twice; other batches are scaled to it."""
-    schedule = Schedule(max_steps=max_steps, decay=Steps(steps=steps), warm_up=WarmUp(steps=warm_up))
-    return Train(batch=16, reference_batch=16, lr=lr, schedule=schedule)
-
-
-def _rpn_fpn(family: Family) -> RPN:
-    kept = {"keypoint_rcnn": 1500, "cascade_rcnn": 2000, "cascade_mask_rcnn": 2000}.get(family, 1000)
-    return RPN(post_nms_top_k=TrainTest(train=kept, test=1000))
-
-
-def _rpn_one_level() -> RPN:
-    return RPN(pre_nms_top_k=TrainTest(train=12000, test=6000), post_nms_top_k=TrainTest(train=2000, test=1000))
-
-
-def _rpn_torchvision(*, convs: int = 1, top_k: int | None = None, score_threshold: float = 0.0) -> RPN:
-    return RPN(
-        conv_channels=[-1] * convs,
-        pre_nms_top_k=TrainTest(train=2000, test=top_k or 1000),
-        post_nms_top_k=TrainTest(train=2000, test=top_k or 1000),
-        score_threshold=score_threshold,
-        min_size=1e-3,
-        box_loss=SmoothL1(beta=1 / 9),
-    )
-
-
-def _box_head(family: Family) -> BoxHead:
-    if family.startswith("cascade"):
-        stages = [
-            CascadeStage(positive_iou=iou, box_weights=(10 * n, 10 * n, 5 * n, 5 * n))
-            for n, iou in ((1.0, 0.5), (2.0, 0.6), (3.0, 0.7))
-        ]
-        return BoxHead(class_agnostic=True, cascade=stages)
-    return BoxHead(box_loss=SmoothL1(beta=0.5 if family == "keypoint_rcnn" else 0.0))
-
-
-def _box_head_torchvision(features: ConvFcBox, levels: list[str] | None = None) -> BoxHead:
-    pooling = _pool_torchvision(7)
-    if levels:
-        pooling.levels = levels
-    return BoxHead(features=features, pooling=pooling, box_loss=SmoothL1(beta=1 / 9))
-
-
-def _pool_torchvision(size: int) -> Pooling:
-    return Pooling(size=size, sampling_ratio=2, aligned=False)
-
-
-def _retina_anchors() -> Anchors:
-    return Anchors(sizes=[[base * 2 ** (octave / 3) for octave in range(3)] for base in (32, 64, 128, 256, 512)])
-
-
-def _rgb(resize: Resize, value_range: Literal[1, 255] = 255) -> Input:
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    if value_range == 255:
-        mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    return Input(channels="rgb", value_range=value_range, mean=mean, std=std, resize=resize)
-
-
 def _with_efficientnet(config: Config, variant: int) -> Config:
     backbone = EfficientNet(variant=variant, norm=FrozenBatchNorm(eps=1e-3))
-    return _with_changes(config, backbone=backbone, input=_rgb(Resize()).model_copy(update={"pad_to": 32}))
+    return _with_changes(config, backbone=backbone, input=rgb_input(Resize()).model_copy(update={"pad_to": 32}))
 
 
 def _with_changes(config: Config, **parts: Any) -> Config:

@@ -23,10 +23,10 @@ from .parts import (
     Proposals,
     Res5Box,
     ResNet,
-    Selection,
     SmoothL1,
 )
 from .settings import Settings
+from .testing import Selection
 from .training import Data, Train
 
 

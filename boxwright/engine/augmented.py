@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from boxwright import ops
-from boxwright.config.parts import RPN, AugmentedTest
+from boxwright.config.parts import RPN
+from boxwright.config.testing import AugmentedTest
 from boxwright.data.image import RgbImage
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import clip_boxes, flip_boxes, scale_boxes

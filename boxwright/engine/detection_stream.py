@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from boxwright.config.parts import AugmentedTest
+from boxwright.config.testing import AugmentedTest
 from boxwright.data.annotations import Annotations
 from boxwright.data.augment import InputRule
 from boxwright.data.dataset import EvaluationDataset, TargetRule, load_sample

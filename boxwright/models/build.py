@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from boxwright.config import parts, schema
+from boxwright.config import parts, schema, testing
 from boxwright.config.conventions import Conventions
 from boxwright.models.anchors import Anchors
 from boxwright.models.assignment import AnchorAssigner
@@ -27,7 +27,7 @@ from boxwright.models.select import DetectionSelector
 
 
 def build_model(
-    model: schema.Model, test: parts.Selection, *, checkpoint_activations: bool = False
+    model: schema.Model, test: testing.Selection, *, checkpoint_activations: bool = False
 ) -> RCNN | RetinaNet:
     """A model with fresh weights. `checkpoint_activations` trades time for memory in the backbone while training."""
     match model:
@@ -38,7 +38,7 @@ def build_model(
     assert_never(model)
 
 
-def _build_rcnn(model: schema.RCNN, test: parts.Selection, checkpoint: bool) -> RCNN:
+def _build_rcnn(model: schema.RCNN, test: testing.Selection, checkpoint: bool) -> RCNN:
     conventions = model.conventions
     body = build_body(model.backbone, model.neck, conventions, checkpoint=checkpoint)
     boxes = None if model.box_head is None else _build_boxes(model, model.box_head, body, checkpoint)
@@ -337,7 +337,7 @@ def _build_box_loss(loss: parts.BoxLoss) -> BoxLoss:
     return BoxLoss(kind=loss.kind, weight=loss.weight)
 
 
-def _build_selector(test: parts.Selection, conventions: Conventions) -> DetectionSelector:
+def _build_selector(test: testing.Selection, conventions: Conventions) -> DetectionSelector:
     return DetectionSelector(
         nms=test.nms,
         nms_iou=test.nms_iou,
@@ -352,7 +352,7 @@ def _build_selector(test: parts.Selection, conventions: Conventions) -> Detectio
     )
 
 
-def _build_retinanet(model: schema.RetinaNet, test: parts.Selection, checkpoint: bool) -> RetinaNet:
+def _build_retinanet(model: schema.RetinaNet, test: testing.Selection, checkpoint: bool) -> RetinaNet:
     conventions = model.conventions
     body = build_body(model.backbone, model.neck, conventions, checkpoint=checkpoint)
     anchors = _build_anchors(model.anchors, conventions, body)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from boxwright.config.load import override
-from boxwright.config.parts import AugmentedTest, KeypointHead
+from boxwright.config.parts import KeypointHead
+from boxwright.config.testing import AugmentedTest
 from boxwright.data import synth
 from boxwright.engine.augmented import detect_augmented, make_views
 from boxwright.engine.inference import Detector
