@@ -5,9 +5,9 @@ the x1, y1, x2, y2 of training. Objects of image i are rows `first[i]` to `first
 """
 
 import json
-from collections.abc import Iterator
+import zlib
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from boxwright.types import Masks, Rle, Segment, Size, Target
 
 from .array_file import Arrays, is_mapped, open_arrays
 from .columns import Texts, unpack_decimals
+from .packed_rings import image_rings
 
 CROWD, DIFFICULT, TRUNCATED, UNUSABLE = 1, 2, 4, 8  # bits of the column `flags`
 
@@ -108,7 +109,7 @@ class Annotations:
 
     @property
     def has_masks(self) -> bool:
-        return bool(len(self.columns["point"]) or len(self.columns["rle_size"]))
+        return bool(len(self.columns["ring_points"]) or len(self.columns["rle_size"]))
 
     @property
     def has_keypoints(self) -> bool:
@@ -139,10 +140,12 @@ class Annotations:
             extra=json.loads(extra) if extra else {},
         )
 
-    def objects(self, image: int) -> Iterator[ObjectInfo]:
-        return (self.object(row) for row in self.rows(image))
+    def objects(self, image: int) -> list[ObjectInfo]:
+        rows = self.rows(image)
+        parts = zip(rows, self.segments(image), self.keypoints(image), strict=True)
+        return [self._object(row, segment, keypoints) for row, segment, keypoints in parts]
 
-    def object(self, row: int) -> ObjectInfo:
+    def _object(self, row: int, segment: Segment | None, keypoints: NDArray[np.float64] | None) -> ObjectInfo:
         columns = self.columns
         flags, area = int(columns["flags"][row]), float(columns["area"][row])
         extra = self.texts("object_extra").bytes_at(row)
@@ -151,8 +154,8 @@ class Annotations:
         return ObjectInfo(
             label=int(columns["label"][row]),
             box_xywh=(x, y, width, height),
-            segment=self.segment(row),
-            keypoints=self.keypoints(row),
+            segment=segment,
+            keypoints=keypoints,
             is_crowd=bool(flags & CROWD),
             is_difficult=bool(flags & DIFFICULT),
             is_truncated=bool(flags & TRUNCATED),
@@ -161,24 +164,31 @@ class Annotations:
             extra=json.loads(extra) if extra else None,
         )
 
-    def segment(self, row: int) -> Segment | None:
-        """Rings or run lengths; None where the object has no mask."""
-        columns = self.columns
-        which = int(columns["rle"][row])
-        if which >= 0:
-            height, width = columns["rle_size"][which].tolist()
-            return Rle(size=[height, width], counts=self.texts("runs").bytes_at(which))
-        begin, end = int(columns["ring_first"][row]), int(columns["ring_first"][row + 1])
-        if begin == end:
-            return None
-        first = columns["point_first"][begin : end + 1].tolist()
-        points = unpack_decimals(columns["point"][first[0] : first[-1]])
-        return [points[a - first[0] : b - first[0]] for a, b in pairwise(first)]
+    def segments(self, image: int) -> list[Segment | None]:
+        """Rings or run lengths of each object of an image; None where it has no mask."""
+        if not self.has_masks:
+            return [None] * len(self.rows(image))
+        segments: list[Segment | None] = [rings or None for rings in image_rings(self.columns, image)]
+        texts, begin = self.texts("runs"), self.rows(image).start
+        for which in self._places("rle_row", image):
+            height, width = self.columns["rle_size"][which].tolist()
+            row = int(self.columns["rle_row"][which])
+            segments[row - begin] = Rle(size=[height, width], counts=zlib.decompress(texts.bytes_at(which)))
+        return segments
 
-    def keypoints(self, row: int) -> NDArray[np.float64] | None:
-        """(K, 3) as in the file; None where the object has none."""
-        which = int(self.columns["keypoint"][row])
-        return None if which < 0 else unpack_decimals(self.columns["keypoints"][which])
+    def keypoints(self, image: int) -> list[NDArray[np.float64] | None]:
+        """(K, 3) of each object of an image, as in the file; None where it has none."""
+        points: list[NDArray[np.float64] | None] = [None] * len(self.rows(image))
+        for which in self._places("keypoint_row", image):
+            row = int(self.columns["keypoint_row"][which])
+            points[row - self.rows(image).start] = unpack_decimals(self.columns["keypoints"][which])
+        return points
+
+    def _places(self, name: str, image: int) -> range:
+        """Where in a rising column of rows those of an image are."""
+        rows = self.rows(image)
+        begin, end = np.searchsorted(self.columns[name], (rows.start, rows.stop)).tolist()
+        return range(begin, end)
 
     def target(
         self, image: int, *, with_masks: bool = False, with_keypoints: bool = False, keypoint_offset: float = 0.0
@@ -189,21 +199,17 @@ class Annotations:
         `keypoint_offset` is added to x and y: 0.5 takes the file's pixel numbers for pixel centres, as Detectron2 does.
         """
         size = self.size(image)
-        rows = self._usable_rows(image)
+        usable = self.columns["flags"][self.rows(image)] & UNUSABLE == 0
+        rows = np.flatnonzero(usable) + self.rows(image).start
         return Target(
             boxes=self._boxes(rows, size),
             labels=torch.from_numpy(self.columns["label"][rows].astype(np.int64)),
             size=size,
-            masks=self._masks(rows, size) if with_masks else None,
-            keypoints=self._keypoints(rows, keypoint_offset) if with_keypoints else None,
+            masks=self._masks(image, usable) if with_masks else None,
+            keypoints=self._keypoints(image, usable, keypoint_offset) if with_keypoints else None,
             is_crowd=torch.from_numpy((self.columns["flags"][rows] & CROWD).astype(bool)),
             image_id=self.image_id(image),
         )
-
-    def _usable_rows(self, image: int) -> NDArray[np.int64]:
-        rows = np.arange(self.columns["first"][image], self.columns["first"][image + 1])
-        usable: NDArray[np.int64] = rows[self.columns["flags"][rows] & UNUSABLE == 0]
-        return usable
 
     def _boxes(self, rows: NDArray[np.int64], size: Size) -> torch.Tensor:
         boxes = unpack_decimals(self.columns["box"][rows]).copy()
@@ -211,14 +217,13 @@ class Annotations:
         np.clip(boxes, 0, np.array([size[1], size[0], size[1], size[0]], dtype=np.float64), out=boxes)
         return torch.from_numpy(boxes.astype(np.float32))
 
-    def _masks(self, rows: NDArray[np.int64], size: Size) -> Masks:
-        segments = (self.segment(row) for row in rows.tolist())
-        return Masks([[] if segment is None else segment for segment in segments], size)
+    def _masks(self, image: int, usable: NDArray[np.bool_]) -> Masks:
+        return Masks([segment or [] for segment in compress(self.segments(image), usable)], self.size(image))
 
-    def _keypoints(self, rows: NDArray[np.int64], offset: float) -> torch.Tensor:
-        which = self.columns["keypoint"][rows]
-        points = np.zeros((len(rows), self.num_keypoints, 3), dtype=np.float64)
-        points[which >= 0] = unpack_decimals(self.columns["keypoints"][which[which >= 0]])
+    def _keypoints(self, image: int, usable: NDArray[np.bool_], offset: float) -> torch.Tensor:
+        none = np.zeros((self.num_keypoints, 3))
+        found = [none if points is None else points for points in compress(self.keypoints(image), usable)]
+        points = np.array(found, dtype=np.float64).reshape(-1, self.num_keypoints, 3)
         points[..., :2] += offset
         points *= points[..., 2:] > 0
         return torch.from_numpy(points.astype(np.float32))

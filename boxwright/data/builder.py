@@ -1,6 +1,7 @@
 """Readers hand images and objects over one by one; the builder keeps growing columns and sorts them at the end."""
 
 import json
+import zlib
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from boxwright.types import Size
 
 from .annotations import CROWD, DIFFICULT, TRUNCATED, UNUSABLE, Annotations, Category, ObjectInfo
 from .array_file import Arrays
-from .columns import Texts, offsets, pack_decimals
+from .columns import Texts, narrow, offsets, pack_decimals
+from .packed_rings import pack_rings
 from .problems import Problems
 
 
@@ -124,49 +126,60 @@ class AnnotationsBuilder:
     def _columns(self) -> Arrays:
         image_of = _numbers(self._image_of, np.int64)
         order = np.argsort(image_of, kind="stable")
+        first = offsets(np.bincount(image_of, minlength=len(self._keys)))
         boxes = _numbers(self._boxes, np.float64).reshape(-1, 4)[order]
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
         columns: Arrays = {
             "height": _numbers(self._heights, np.int32),
             "width": _numbers(self._widths, np.int32),
-            "first": offsets(np.bincount(image_of, minlength=len(self._keys))),
+            "first": first,
             "label": _numbers(self._labels, np.int32)[order],
             "flags": _numbers(self._flags, np.uint8)[order] | np.where(usable, 0, UNUSABLE).astype(np.uint8),
             "box": pack_decimals(boxes),
             "area": _numbers(self._areas, np.float64)[order],
             "object_id": _numbers(self._object_ids, np.int64)[order],
-            "rle": _numbers(self._rle_of, np.int32)[order],
-            "rle_size": _numbers(self._rle_sizes, np.int32).reshape(-1, 2),
-            "keypoint": _numbers(self._keypoint_of, np.int32)[order],
-            "keypoints": self._packed_keypoints(),
-            **self._rings(order),
+            **self._run_lengths(order),
+            **self._keypoint_rows(order),
+            **self._rings(order, first),
             **self._texts(order),
         }
         if all(isinstance(key, int) for key in self._keys):
             columns["image_id"] = np.array(self._keys, dtype=np.int64)
-        return columns
+        return {
+            name: narrow(column) if np.issubdtype(column.dtype, np.integer) else column
+            for name, column in columns.items()
+        }
 
-    def _packed_keypoints(self) -> NDArray[Any]:
-        packed = pack_decimals(_numbers(self._keypoints, np.float64))
-        return packed.reshape(-1 if self.num_keypoints else 0, self.num_keypoints, 3)
+    def _run_lengths(self, order: NDArray[np.int64]) -> Arrays:
+        """The rows that have some, in order, and theirs: those of a crowd are long, and two thirds of it compressed."""
+        which = _numbers(self._rle_of, np.int64)[order]
+        rows = np.flatnonzero(which >= 0)
+        runs = Texts.pack([zlib.compress(self._runs[index]) for index in which[rows].tolist()])
+        sizes = _numbers(self._rle_sizes, np.int64).reshape(-1, 2)[which[rows]]
+        return {"rle_row": rows, "rle_size": sizes, "runs.blob": runs.blob, "runs.first": runs.first}
 
-    def _rings(self, order: NDArray[np.int64]) -> Arrays:
+    def _keypoint_rows(self, order: NDArray[np.int64]) -> Arrays:
+        """The rows that have some, in order, and theirs."""
+        which = _numbers(self._keypoint_of, np.int64)[order]
+        rows = np.flatnonzero(which >= 0)
+        points = _numbers(self._keypoints, np.float64).reshape(-1 if self.num_keypoints else 0, self.num_keypoints, 3)
+        return {"keypoint_row": rows, "keypoints": pack_decimals(points[which[rows]])}
+
+    def _rings(self, order: NDArray[np.int64], first: NDArray[np.int64]) -> Arrays:
         """Rings stay in the order they came in where that is already sorted, as in most files; else they are moved."""
-        counts = _numbers(self._ring_counts, np.int64)
-        lengths = _numbers(self._point_counts, np.int64)
-        points = pack_decimals(_numbers(self._points, np.float64))
+        counts, lengths = _numbers(self._ring_counts, np.int64), _numbers(self._point_counts, np.int64)
+        points = _numbers(self._points, np.float64)
         if not np.array_equal(order, np.arange(len(order))):
             rings = _moved_rows(offsets(counts), order)
             points = points[_moved_rows(offsets(lengths), rings)]
             counts, lengths = counts[order], lengths[rings]
-        return {"ring_first": offsets(counts), "point_first": offsets(lengths), "point": points}
+        return pack_rings(points, lengths=lengths, rings=counts, first=first)
 
     def _texts(self, order: NDArray[np.int64]) -> Arrays:
         texts = {
             "file": self._files,
             "image_extra": self._image_extra,
             "object_extra": [self._object_extra[row] for row in order.tolist()],
-            "runs": self._runs,
             "key": [] if all(isinstance(key, int) for key in self._keys) else [str(key).encode() for key in self._keys],
         }
         columns: Arrays = {}

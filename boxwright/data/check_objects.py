@@ -62,9 +62,11 @@ def _check_copies(annotations: Annotations, images: NDArray[np.int64], boxes: ND
     rows = np.column_stack((images, annotations.columns["label"], np.nan_to_num(boxes)))
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     for row in np.flatnonzero(first[inverse.reshape(-1)] != np.arange(len(rows))).tolist():
-        other = int(first[inverse.reshape(-1)[row]])
-        if _same_segment(annotations.segment(row), annotations.segment(other)):
-            yield "duplicate_object", row, f"the same as object[{other - annotations.rows(int(images[row]))[0]}]"
+        begin = annotations.rows(int(images[row])).start
+        other = int(first[inverse.reshape(-1)[row]]) - begin
+        segments = annotations.segments(int(images[row]))
+        if _same_segment(segments[row - begin], segments[other]):
+            yield "duplicate_object", row, f"the same as object[{other}]"
 
 
 def _same_segment(a: Segment | None, b: Segment | None) -> bool:
@@ -74,8 +76,8 @@ def _same_segment(a: Segment | None, b: Segment | None) -> bool:
 
 
 def _check_masks(annotations: Annotations, images: NDArray[np.int64], boxes: NDArray[np.float64]) -> Iterator[Finding]:
-    for row in range(annotations.num_objects if annotations.has_masks else 0):
-        segment = annotations.segment(row)
+    segments = (segment for image in range(len(annotations)) for segment in annotations.segments(image))
+    for row, segment in enumerate(segments):
         if segment is None:
             continue
         size = annotations.size(int(images[row]))
@@ -111,8 +113,7 @@ def _overlap(box_xywh: NDArray[np.float64], extent: NDArray[np.float64]) -> floa
 def _check_keypoints(
     annotations: Annotations, images: NDArray[np.int64], boxes: NDArray[np.float64]
 ) -> Iterator[Finding]:
-    rows = np.flatnonzero(annotations.columns["keypoint"] >= 0)
-    points = unpack_decimals(annotations.columns["keypoints"][annotations.columns["keypoint"][rows]])
+    rows, points = annotations.columns["keypoint_row"], unpack_decimals(annotations.columns["keypoints"])
     xy, labelled = points[..., :2], points[..., 2] > 0
     box = boxes[rows][:, None]
     with np.errstate(invalid="ignore"):

@@ -53,9 +53,9 @@ def _object_entry(info: ObjectInfo, size: Size, image_key: int, categories: Sequ
         "image_id": image_key,
         "category_id": categories[info.label].id,
         "bbox": list(info.box_xywh),
-        "area": _area(info, size),
+        "area": object_area(info, size),
         "iscrowd": int(info.is_crowd),
-        "segmentation": _segmentation(info.segment),
+        "segmentation": plain_segment(info.segment),
     }
     for name, is_set in (("difficult", info.is_difficult), ("truncated", info.is_truncated)):
         if is_set:
@@ -66,13 +66,15 @@ def _object_entry(info: ObjectInfo, size: Size, image_key: int, categories: Sequ
     return entry
 
 
-def _area(info: ObjectInfo, size: Size) -> float:
+def object_area(info: ObjectInfo, size: Size) -> float:
+    """As the file says, else of the mask, else of the box."""
     if info.area is not None:
         return info.area
     return segment_area(info.segment, size) if info.segment else info.box_xywh[2] * info.box_xywh[3]
 
 
-def _segmentation(segment: Segment | None) -> Any:
+def plain_segment(segment: Segment | None) -> Any:
+    """Lists of coordinates or run lengths, as JSON can hold them."""
     if segment is None:
         return []
     if isinstance(segment, list):

@@ -38,19 +38,28 @@ def offsets(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
     return first
 
 
-def pack_decimals(values: NDArray[np.float64]) -> NDArray[Any]:
-    """float64 -> uint16 or int32 hundredths where that loses nothing, else the values as they are.
+def narrow(values: NDArray[np.integer]) -> NDArray[np.integer]:
+    """In the fewest bytes that hold all values."""
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    types = (np.dtype(name) for name in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"))
+    return values.astype(next(one for one in types if np.iinfo(one).min <= low and high <= np.iinfo(one).max))
+
+
+def to_hundredths(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """-> the numbers times 100, and where that loses nothing; elsewhere they are 0.
 
     Division by 100 rounds correctly, so it gives back the very double that reading the decimal text gave.
     """
-    if not np.isfinite(values).all():
-        return values
-    hundredths = np.rint(values * STEP)
-    if values.size and (np.abs(hundredths).max() >= 2**31 or not np.array_equal(hundredths / STEP, values)):
-        return values
-    if values.size and (hundredths.min() < 0 or hundredths.max() > 65535):
-        return hundredths.astype(np.int32)
-    return hundredths.astype(np.uint16)
+    with np.errstate(over="ignore"):
+        hundredths = np.rint(values * STEP)
+    is_exact = (np.abs(hundredths) < 2**31) & (hundredths / STEP == values)
+    return np.where(is_exact, hundredths, 0).astype(np.int64), is_exact
+
+
+def pack_decimals(values: NDArray[np.float64]) -> NDArray[Any]:
+    """float64 -> hundredths as small integers where all of them are that, else the values as they are."""
+    hundredths, is_exact = to_hundredths(values)
+    return narrow(hundredths) if is_exact.all() else values
 
 
 def unpack_decimals(packed: NDArray[Any]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from boxwright.errors import DatasetError
 from .annotations import Annotations
 from .array_file import open_arrays, write_arrays
 
-LAYOUT = 1  # raise it whenever the columns or what the readers put into them change
+LAYOUT = 2  # raise it whenever the columns or what the readers put into them change
 
 
 def cache_folder() -> Path:

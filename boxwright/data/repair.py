@@ -82,8 +82,8 @@ class _Mender:
                 continue
             info = self.annotations.image(index)
             image = builder.add_image(key=info.id, file_name=info.file_name, size=size, extra=info.extra)
-            for row in self.annotations.rows(index):
-                mended = self._mended_object(row, size)
+            for row, given in zip(self.annotations.rows(index), self.annotations.objects(index), strict=True):
+                mended = self._mended_object(row, given, size)
                 if mended is not None:
                     builder.add_info(image, mended)
         return builder.build(
@@ -125,8 +125,8 @@ class _Mender:
         boxes = [info.box_xywh for info in self.annotations.objects(index)]
         return all(x + w <= size[1] + 1 and y + h <= size[0] + 1 for x, y, w, h in boxes)
 
-    def _mended_object(self, row: int, size: Size) -> ObjectInfo | None:
-        info: ObjectInfo | None = self.annotations.object(row)
+    def _mended_object(self, row: int, given: ObjectInfo, size: Size) -> ObjectInfo | None:
+        info: ObjectInfo | None = given
         for kind in sorted(self.by_object.get(row, ()), key=list(_MENDING).index):
             assert info is not None
             mended = _MENDING[kind](info, size)

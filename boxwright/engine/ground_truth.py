@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from boxwright.data.annotations import Annotations, ObjectInfo
+from boxwright.data.coco_write import object_area, plain_segment
 from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
-from boxwright.geometry.masks import segment_area
-from boxwright.types import Size
 
 
 def ground_truth_of(annotations: Annotations) -> GroundTruth:
@@ -41,40 +40,27 @@ def _objects(annotations: Annotations) -> Iterator[dict[str, Any]]:
     free = max(ids, default=0) + 1
     seen: set[int] = set()
     for image in range(len(annotations)):
-        for row in annotations.rows(image):
+        for row, info in zip(annotations.rows(image), annotations.objects(image), strict=True):
             if ids[row] < 0 or ids[row] in seen:
                 ids[row], free = max(free, 1), max(free, 1) + 1
             seen.add(ids[row])
-            yield _object(annotations, image, row, ids[row])
+            yield _object(annotations, image, info, ids[row])
 
 
-def _object(annotations: Annotations, image: int, row: int, identifier: int) -> dict[str, Any]:
-    info = annotations.object(row)
+def _object(annotations: Annotations, image: int, info: ObjectInfo, identifier: int) -> dict[str, Any]:
     entry: dict[str, Any] = {
         **(info.extra or {}),
         "id": identifier,
         "image_id": annotations.image_id(image),
         "category_id": annotations.categories[info.label].id,
         "bbox": list(info.box_xywh),
-        "area": _area(info, annotations.size(image)),
+        "area": object_area(info, annotations.size(image)),
         "iscrowd": int(info.is_crowd),
         "difficult": int(info.is_difficult),
     }
     if annotations.has_masks:
-        entry["segmentation"] = _segmentation(info)
+        entry["segmentation"] = plain_segment(info.segment)
     if info.keypoints is not None:
         entry["keypoints"] = info.keypoints.reshape(-1).tolist()
         entry["num_keypoints"] = int((info.keypoints[:, 2] > 0).sum())
     return entry
-
-
-def _area(info: ObjectInfo, size: Size) -> float:
-    if info.area is not None:
-        return info.area
-    return segment_area(info.segment, size) if info.segment else info.box_xywh[2] * info.box_xywh[3]
-
-
-def _segmentation(info: ObjectInfo) -> Any:
-    if isinstance(info.segment, list):
-        return [ring.tolist() for ring in info.segment]
-    return [] if info.segment is None else dict(info.segment)

@@ -100,6 +100,13 @@ def test_keypoints_keep_their_names_skeleton_and_pairs(coco_folder):
     assert found.target(0, with_keypoints=True).keypoints.shape == (2, 3, 3)
 
 
+def test_an_image_without_objects_has_an_empty_target(coco_folder):
+    found = read(coco_folder(lambda content: (keypoints(content), content["annotations"].__delitem__(slice(1, None)))))
+    target = found.target(0, with_masks=True, with_keypoints=True)
+    assert (len(target), target.masks.segments, target.keypoints.shape) == (0, [], (0, 3, 3))
+    assert len(found.target(1, with_masks=True, with_keypoints=True)) == 1
+
+
 def test_pairs_that_names_do_not_tell_are_read_and_written(coco_folder, tmp_path):
     def change(content):
         keypoints(content)

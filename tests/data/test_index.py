@@ -108,10 +108,12 @@ def test_mapped_columns_cannot_be_written(tmp_path, coco_folder):
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
-        ([], np.uint16),
+        ([], np.uint8),
+        ([0.0, 2.55], np.uint8),
         ([0.0, 1.23, 655.35], np.uint16),
-        ([-0.01, 5], np.int32),
-        ([1e7 + 0.37], np.int32),
+        ([-0.01, 5], np.int16),
+        ([1e7 + 0.37], np.uint32),
+        ([-1e7 - 0.37], np.int32),
         ([0.123], np.float64),
         ([float("nan")], np.float64),
         ([1e30], np.float64),

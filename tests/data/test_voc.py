@@ -48,7 +48,7 @@ def test_every_split_numbers_the_classes_of_all_alike(voc):
     folder = voc()
     train, val = (read_dataset(folder, split=split) for split in ("train", "val"))
     assert train.class_names == val.class_names == ("cat", "dog")
-    assert [next(part.objects(0)).label for part in (train, val)] == [1, 0]
+    assert [part.objects(0)[0].label for part in (train, val)] == [1, 0]
 
 
 def test_years_side_by_side_are_joined_by_split(voc, tmp_path):
