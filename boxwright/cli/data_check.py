@@ -1,6 +1,7 @@
 """`boxwright data check`."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,15 +30,13 @@ def check(
     from boxwright.data.check import check_dataset
     from boxwright.data.repair import repair_dataset
 
-    bars: list[Any] = []
-
-    def start(total: int) -> Any:
-        bars.append(progress("looking at the pictures", total))
-        return bars[-1].__enter__()
-
-    report = check_dataset(data, root=root, with_images=images or fix is not None, on_start=start)
-    for bar in bars:
-        bar.__exit__(None, None, None)
+    with ExitStack() as bars:
+        report = check_dataset(
+            data,
+            root=root,
+            with_images=images or fix is not None,
+            on_start=lambda total: bars.enter_context(progress("looking at the pictures", total)),
+        )
     repairs = None if fix is None else repair_dataset(report, fix)
     if as_json:
         plain = report.plain(examples=examples)

@@ -21,11 +21,13 @@ def stats(
 
       boxwright data stats my-data --config mask_rcnn_r50_fpn --plots my-data-plots
     """
+    from boxwright.config.load import load_config
     from boxwright.data.reading import find_splits, read_splits
-    from boxwright.data.stats import dataset_stats
+    from boxwright.data.stats import anchor_shapes, dataset_stats
 
     splits = {name: read_splits([split]) for name, split in find_splits(data, root=root).items()}
-    anchors = None if config is None else _anchors_of(config)
+    model = None if config is None else load_config(config).model
+    anchors = None if model is None else anchor_shapes(model.anchors, model.input.resize)
     numbers = dataset_stats(splits, anchors=anchors)
     if as_json:
         print_json(numbers)
@@ -37,21 +39,6 @@ def stats(
 
         for path in plot_stats(splits, plots, anchors=anchors):
             print_note(f"wrote {path}")
-
-
-def _anchors_of(config: str) -> Any:
-    from boxwright.config.load import load_config
-    from boxwright.data.stats import AnchorShapes
-
-    model = load_config(config).model
-    resize = model.input.resize
-    return AnchorShapes(
-        sizes=sorted({size for level in model.anchors.sizes for size in level}),
-        aspect_ratios=sorted({ratio for level in model.anchors.aspect_ratios for ratio in level}),
-        short=resize.short_test,
-        long=resize.long_test,
-        method=resize.method,
-    )
 
 
 def _print_split(name: str, part: dict[str, Any]) -> None:

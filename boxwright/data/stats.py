@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwright.config.parts import Anchors, Resize
+
 from .annotations import CROWD, DIFFICULT, UNUSABLE, Annotations
 from .columns import unpack_decimals
 from .resize import ResizeMethod, shortest_edge_scale
@@ -30,6 +32,17 @@ class AnchorShapes:
         """(A, 2) height and width."""
         sizes, ratios = np.meshgrid(self.sizes, np.sqrt(self.aspect_ratios))
         return np.stack((sizes * ratios, sizes / ratios), axis=-1).reshape(-1, 2)
+
+
+def anchor_shapes(anchors: Anchors, resize: Resize) -> AnchorShapes:
+    """Those of all levels of a config, and the scale of its test images."""
+    return AnchorShapes(
+        sizes=sorted({size for level in anchors.sizes for size in level}),
+        aspect_ratios=sorted({ratio for level in anchors.aspect_ratios for ratio in level}),
+        short=resize.short_test,
+        long=resize.long_test,
+        method=resize.method,
+    )
 
 
 @dataclass(frozen=True)

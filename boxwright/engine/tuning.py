@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from boxwright.config import Config
 from boxwright.config.training import Constant, Schedule, WarmUp
 from boxwright.data.annotations import Annotations
-from boxwright.data.stats import AnchorShapes, anchor_fit, box_table, network_scales
+from boxwright.data.stats import anchor_fit, anchor_shapes, box_table, network_scales
 from boxwright.errors import ConfigError, DatasetError, TrainingError
 
 from .distributed import World
@@ -107,20 +107,14 @@ def fit_anchors(config: Config, annotations: Annotations) -> AnchorFit:
     table = box_table(annotations)
     if not len(table.width):
         raise DatasetError(f"{annotations.source}: no boxes to fit anchors to")
-    limits = {"short": resize.short_test, "long": resize.long_test, "method": resize.method}
-
-    def shapes(sizes: list[list[float]], ratios: list[list[float]]) -> AnchorShapes:
-        flat_sizes = sorted({size for level in sizes for size in level})
-        return AnchorShapes(sizes=flat_sizes, aspect_ratios=sorted({r for level in ratios for r in level}), **limits)  # type: ignore[arg-type]
-
-    present = shapes(anchors.sizes, anchors.aspect_ratios)
+    present = anchor_shapes(anchors, resize)
     scale = network_scales(annotations, present)[table.image]
     counts = [len(level) for level in anchors.sizes]
     centres = _centres(np.log(table.size * scale), sum(counts))
     flat = [round(math.exp(value), 1) for value in centres]
     sizes = [flat[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
     ratios = [_ratios(table.height / table.width)]
-    fitted = shapes(sizes, ratios)
+    fitted = anchor_shapes(anchors.model_copy(update={"sizes": sizes, "aspect_ratios": ratios}), resize)
     before, after = (_coverage(anchor_fit(annotations, table, one)) for one in (present, fitted))
     return AnchorFit(sizes, ratios, before, after)
 
