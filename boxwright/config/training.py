@@ -25,6 +25,7 @@ class Augment(Settings):
     rotate: float = 0.0
     """Degrees to either side."""
     colour: Fraction = 0.0
+    """Probability of other brightness, contrast, saturation and hue."""
     blur: Fraction = 0.0
     cutout: Fraction = 0.0
     mosaic: Fraction = 0.0
@@ -38,12 +39,23 @@ class Data(Settings):
     root: str | None = None
     """Where known data sets lie."""
     only_with_objects: bool = True
+    """Images without a usable object are not trained on; false: they are, as background."""
     min_keypoints: Annotated[int, Field(ge=0)] = 0
+    """Only images with so many labelled keypoints."""
+    classes: list[str] = []
+    """Only images with an object of one of these classes, such as [person], whatever else is in them; empty: all."""
     repeat_factor: Fraction | None = None
     """Images with classes rarer than this share are repeated."""
     aspect_grouping: bool = True
+    """Wide images and high ones do not share a batch, so there is less padding."""
+    shapes: list[tuple[Positive, Positive]] = []
+    """Heights and widths to pad batches to, each to the smallest that holds it; one that none holds is padded as if
+    there were none."""
+    reduced_decode: bool = False
+    """JPEGs far larger than the input are decoded at a half, quarter or eighth: faster, but other pixels."""
     augment: Augment = Augment()
     workers: Annotated[int, Field(ge=0)] = 2
+    """Processes that read pictures, for each process that trains."""
     max_bad_share: Fraction = 0.01
     """Training stops when more than this share of the samples could not be read."""
 

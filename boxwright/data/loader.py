@@ -62,7 +62,7 @@ def training_loader(
     device: torch.device | str = "cpu",
     only_with_objects: bool = True,
     min_keypoints: int = 0,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
     repeat_factor: float | None = None,
     aspect_grouping: bool = True,
     max_bad_share: float = 0.01,

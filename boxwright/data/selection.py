@@ -17,28 +17,27 @@ def select_images(
     *,
     only_with_objects: bool = True,
     min_keypoints: int = 0,
-    classes: Sequence[str] | None = None,
-    min_side: int = 0,
+    classes: Sequence[str] = (),
 ) -> Positions:
     """Positions of the images that pass.
 
-    `only_with_objects` asks for an object that is usable and no crowd, `classes` for one of these classes,
-    `min_keypoints` for so many labelled keypoints in the image, `min_side` for a short side of so many pixels.
+    `only_with_objects` asks for an object that is usable and no crowd, `classes` for such an object of one of these
+    classes, `min_keypoints` for so many labelled keypoints in the image.
     """
     keep = np.ones(len(annotations), dtype=bool)
     counted = annotations.columns["flags"] & (CROWD | UNUSABLE) == 0
-    if classes is not None:
+    if classes:
         unknown = [name for name in classes if name not in annotations.class_names]
         if unknown:
-            raise DatasetError(f"{annotations.source} has no class {unknown[0]!r}; it has {annotations.class_names}")
+            raise DatasetError(
+                f"{annotations.source} has no class {unknown[0]!r}; it has {', '.join(annotations.class_names[:20])}"
+            )
         wanted = [label for label, name in enumerate(annotations.class_names) if name in classes]
         keep &= _per_image(annotations, counted & np.isin(annotations.columns["label"], wanted)) > 0
     if only_with_objects:
         keep &= _per_image(annotations, counted) > 0
     if min_keypoints:
         keep &= _per_image(annotations, counted * _labelled_keypoints(annotations)) >= min_keypoints
-    if min_side:
-        keep &= np.minimum(annotations.columns["height"], annotations.columns["width"]) >= min_side
     return np.flatnonzero(keep)
 
 
@@ -52,10 +51,8 @@ def _per_image(annotations: Annotations, values: NDArray[np.generic]) -> NDArray
 
 def _labelled_keypoints(annotations: Annotations) -> NDArray[np.int64]:
     """(M,) how many keypoints of each object are labelled."""
-    which = annotations.columns["keypoint"]
-    counts = (annotations.columns["keypoints"][..., 2] > 0).sum(axis=1)
-    labelled = np.zeros(len(which), dtype=np.int64)
-    labelled[which >= 0] = counts[which[which >= 0]]
+    labelled = np.zeros(annotations.num_objects, dtype=np.int64)
+    labelled[annotations.columns["keypoint_row"]] = (annotations.columns["keypoints"][..., 2] > 0).sum(axis=1)
     return labelled
 
 

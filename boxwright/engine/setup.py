@@ -101,9 +101,12 @@ def make_loader(config: Config, annotations: Annotations, world: World, device: 
         device=device,
         only_with_objects=data.only_with_objects,
         min_keypoints=data.min_keypoints,
+        classes=data.classes,
         repeat_factor=data.repeat_factor,
         aspect_grouping=data.aspect_grouping,
         max_bad_share=data.max_bad_share,
+        shapes=data.shapes,
+        reduced_decode=data.reduced_decode,
     )
 
 

@@ -116,7 +116,7 @@ def test_a_source_that_cannot_be_read_is_one_line(verb, name, message, tmp_path,
 
 def test_a_class_that_is_not_there_is_named(shapes, tmp_path, capsys):
     assert run(["data", "view", str(shapes), "--name", "cow", "--out", str(tmp_path / "x.html")]) == 1
-    assert "has no class 'cow'; it has ('circle'" in capsys.readouterr().err
+    assert "has no class 'cow'; it has circle, square" in capsys.readouterr().err
 
 
 def test_a_full_folder_is_not_written_into(shapes, capsys):

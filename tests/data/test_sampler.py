@@ -143,8 +143,6 @@ def mixed(coco_folder):
         ({"min_keypoints": 4}, []),
         ({"classes": ["cat"]}, [1]),  # the crowd of cats does not count
         ({"classes": ["dog"], "only_with_objects": False}, [0]),
-        ({"min_side": 30}, [0, 1]),
-        ({"min_side": 31}, [0]),
     ],
 )
 def test_images_are_chosen_by_what_is_on_them(options, expected, mixed):
