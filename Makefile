@@ -41,8 +41,8 @@ tests: $(STAMP)
 # For ten minutes each: guided by coverage where atheris is installed (pip install atheris), at random where not.
 MINUTES := 10
 fuzz: $(STAMP)
-	@$(VENV)/bin/python tests/fuzz/checkpoints.py --minutes $(MINUTES)
-	@$(VENV)/bin/python tests/fuzz/configs.py --minutes $(MINUTES)
+	@$(VENV)/bin/python -m tests.fuzz.checkpoints --minutes $(MINUTES)
+	@$(VENV)/bin/python -m tests.fuzz.configs --minutes $(MINUTES)
 
 install: $(STAMP)
 

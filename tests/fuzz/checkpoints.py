@@ -1,23 +1,18 @@
-"""Small valid checkpoints of every container, what feeding one to the reader may do, and the long fuzzing run.
+"""Small valid checkpoints of every container, and what feeding one to the reader may do. The long run is
 
-    python tests/fuzz/checkpoints.py --minutes 10
+    python -m tests.fuzz.checkpoints --minutes 10
 
-uses atheris (coverage-guided) where it is installed and random mutation where it is not. Whatever the bytes are, the
-reader returns data or raises WeightsError; anything else stops the run and leaves the bytes in `fuzz-failure.bin`.
+Whatever the bytes are, the reader returns data or raises WeightsError.
 """
 
-import argparse
-import importlib.util
 import io
 import pickle
 import random
 import struct
-import sys
 import tempfile
-import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +21,8 @@ import torch
 from boxwright.errors import WeightsError
 from boxwright.interop.read import read_file
 from boxwright.interop.write import write_safetensors
+
+from .long_run import LongRun, Read
 
 
 def content() -> dict:
@@ -124,7 +121,7 @@ SEEDS = {
 }
 
 
-def feed(data: bytes, path: Path, *, read: Callable[[Path], object] = read_file) -> bool:
+def feed(data: bytes, path: Path, read: Read = read_file) -> bool:
     """Whether the reader accepts `data`. Every error but ours comes through."""
     path.write_bytes(data)
     try:
@@ -158,53 +155,19 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def _run_random(seconds: float, path: Path) -> None:
-    """Half of the runs change a file, half change the pickle inside a zip whose checksums then are right."""
-    chance = random.Random(int(time.time()))
-    seeds = [make() for make in SEEDS.values()]
-    inner = zipfile.ZipFile(io.BytesIO(torch_zip())).read("archive/data.pkl")
-    end, runs, accepted = time.monotonic() + seconds, 0, 0
-    while time.monotonic() < end:
-        inside = chance.random() < 0.5
-        data = with_pickle(mutate(inner, chance)) if inside else mutate(chance.choice(seeds), chance)
-        start = time.monotonic()
-        try:
-            accepted += feed(data, path)
-        except BaseException:
-            Path("fuzz-failure.bin").write_bytes(data)
-            raise
-        assert time.monotonic() - start < 10, "one small file took over ten seconds"
-        runs += 1
-    print(f"{runs:,} files, {accepted:,} accepted, only our own errors")
-
-
-def _run_atheris(seconds: float, folder: Path) -> None:
-    import atheris
-
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    for number, make in enumerate(SEEDS.values()):
-        (corpus / str(number)).write_bytes(make())
-    for name in [name for name in sys.modules if name.startswith("boxwright.interop")]:
-        del sys.modules[name]  # to be imported again, with counters of coverage in them
-    with atheris.instrument_imports(include=["boxwright.interop"]):
-        from boxwright.interop.read import read_file as counted
-    arguments = [sys.argv[0], str(corpus), f"-max_total_time={int(seconds)}", "-timeout=10", "-rss_limit_mb=4096"]
-    atheris.Setup(arguments, lambda data: feed(data, folder / "case", read=counted))
-    atheris.Fuzz()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--random", action="store_true", help="random mutation even where atheris is installed")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if importlib.util.find_spec("atheris") and not options.random:
-            _run_atheris(60 * options.minutes, Path(folder))
-        else:
-            _run_random(60 * options.minutes, Path(folder) / "case")
+def changed(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Half are changed files, half change the pickle inside a zip whose checksums then are right."""
+    if chance.random() < 0.5:
+        return with_pickle(mutate(zipfile.ZipFile(io.BytesIO(seeds[0])).read("archive/data.pkl"), chance))
+    return mutate(chance.choice(seeds), chance)
 
 
 if __name__ == "__main__":
-    main()
+    LongRun(
+        seeds=[make() for make in SEEDS.values()],
+        changed=changed,
+        feed=feed,
+        module="boxwright.interop.read",
+        reader="read_file",
+        failure="fuzz-failure.bin",
+    ).main(__doc__)

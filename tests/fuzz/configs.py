@@ -1,23 +1,19 @@
-"""Small configs of every dialect, what feeding one to the readers may do, and the long fuzzing run.
+"""Small configs of every dialect, and what feeding one to the readers may do. The long run is
 
-    python tests/fuzz/configs.py --minutes 10
+    python -m tests.fuzz.configs --minutes 10
 
-uses atheris (coverage-guided) where it is installed and random mutation where it is not. Whatever the text is, the
-readers return settings or raise ConfigError; anything else stops the run and leaves the text in `fuzz-failure.txt`.
+Whatever the text is, the readers return settings or raise ConfigError.
 """
 
-import argparse
-import importlib.util
 import random
 import re
-import sys
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from boxwright.errors import ConfigError
 from boxwright.interop.sniff_config import read_config_report
+
+from .long_run import LongRun, Read
 
 DETECTRON = """\
 MODEL:
@@ -211,9 +207,13 @@ BOMBS = {
 }
 
 
-def feed(text: str, path: Path, *, read: Callable[[Path], object] = read_config_report) -> bool:
-    """Whether the readers accept `text` as a file. Every error but ours comes through."""
-    path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+def feed(data: bytes, path: Path, read: Read = read_config_report) -> bool:
+    """Whether the readers accept `data` as a file. Every error but ours comes through."""
+    path.write_bytes(data)
     try:
         read(path)
     except ConfigError:
@@ -244,53 +244,16 @@ def mutate(text: str, chance: random.Random) -> str:
     return "".join(tokens)
 
 
-def _run_random(seconds: float, path: Path) -> None:
-    chance = random.Random(int(time.time()))
-    end, runs, accepted = time.monotonic() + seconds, 0, 0
-    while time.monotonic() < end:
-        text = mutate(chance.choice(list(SEEDS.values())), chance)
-        start = time.monotonic()
-        try:
-            accepted += feed(text, path)
-        except BaseException:
-            Path("fuzz-failure.txt").write_bytes(text.encode("utf-8", errors="surrogatepass"))
-            raise
-        assert time.monotonic() - start < 10, "one small file took over ten seconds"
-        runs += 1
-    print(f"{runs:,} files, {accepted:,} accepted, only our own errors")
-
-
-def _run_atheris(seconds: float, folder: Path) -> None:
-    import atheris
-
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    for number, text in enumerate(SEEDS.values()):
-        (corpus / str(number)).write_text(text, encoding="utf-8")
-    for name in [name for name in sys.modules if name.startswith("boxwright.interop")]:
-        del sys.modules[name]  # to be imported again, with counters of coverage in them
-    with atheris.instrument_imports(include=["boxwright.interop"]):
-        from boxwright.interop.sniff_config import read_config_report as counted
-
-    def one(data: bytes) -> None:
-        feed(data.decode("utf-8", errors="surrogateescape"), folder / "case", read=counted)
-
-    arguments = [sys.argv[0], str(corpus), f"-max_total_time={int(seconds)}", "-timeout=10", "-rss_limit_mb=4096"]
-    atheris.Setup(arguments, one)
-    atheris.Fuzz()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--random", action="store_true", help="random mutation even where atheris is installed")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if importlib.util.find_spec("atheris") and not options.random:
-            _run_atheris(60 * options.minutes, Path(folder))
-        else:
-            _run_random(60 * options.minutes, Path(folder) / "config")
+def changed(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
+    return as_bytes(mutate(chance.choice(seeds).decode(), chance))
 
 
 if __name__ == "__main__":
-    main()
+    LongRun(
+        seeds=[as_bytes(text) for text in SEEDS.values()],
+        changed=changed,
+        feed=feed,
+        module="boxwright.interop.sniff_config",
+        reader="read_config_report",
+        failure="fuzz-failure.txt",
+    ).main(__doc__)
