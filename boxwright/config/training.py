@@ -1,11 +1,14 @@
 """Typed settings of the data and of a training run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .parts import Fraction, Positive
 from .settings import Settings
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Factor = Annotated[float, Field(gt=0)]
 
 
 class Augment(Settings):
@@ -13,14 +16,14 @@ class Augment(Settings):
 
     flip: Fraction = 0.5
     vertical_flip: Fraction = 0.0
-    scale_jitter: tuple[float, float] | None = None
+    scale_jitter: tuple[Factor, Factor] | None = None
     """Large-scale jitter: the image is resized by a factor from this range of its fitted size, then cropped or padded
     to `crop`."""
     crop: tuple[Positive, Positive] | None = None
     """Height and width of a crop of fixed size."""
-    crop_relative: tuple[float, float] | None = None
+    crop_relative: tuple[Share, Share] | None = None
     """Smallest share of height and width kept by a random crop."""
-    crop_aspect: tuple[float, float] | None = None
+    crop_aspect: tuple[Factor, Factor] | None = None
     """Images whose width / height lies outside are cropped to the nearest end."""
     rotate: float = 0.0
     """Degrees to either side."""
@@ -30,6 +33,18 @@ class Augment(Settings):
     cutout: Fraction = 0.0
     mosaic: Fraction = 0.0
     copy_paste: Fraction = 0.0
+    albumentations: list[dict[str, dict[str, Any]]] = []
+    """Transforms of that library, which has to be installed, by name with their arguments; they come before all others:
+    `[{CLAHE: {p: 0.3}}, {RandomGamma: {p: 0.2}}]`."""
+
+    @model_validator(mode="after")
+    def _ranges_fit(self) -> Self:
+        for name, ends in (("scale_jitter", self.scale_jitter), ("crop_aspect", self.crop_aspect)):
+            if ends and ends[0] > ends[1]:
+                raise ValueError(f"{name} runs from {ends[0]:g} to {ends[1]:g}; the first end must be the smaller one")
+        if self.scale_jitter and not self.crop:
+            raise ValueError("scale_jitter needs crop: the size that its scales are relative to")
+        return self
 
 
 class Data(Settings):

@@ -16,6 +16,7 @@ from boxwright.types import Size, Target
 from .network_input import ChannelOrder, Prepared, prepare
 from .resize import ResizeMethod
 from .sample import MIN_SIDE, Sample, Step, crop_target, settle_target
+from .transforms_albumentations import AlbumentationsStep, NamedTransform, pipeline_of
 from .transforms_colour import Blur, ColourJitter, Cutout
 from .transforms_geometry import FixedCrop, Flip, RelativeCrop, Rotate, ScaleJitter, VerticalFlip, scale_target
 from .transforms_mixing import CopyPaste, Draw, Mosaic
@@ -45,8 +46,8 @@ class InputRule:
 class Augmentation:
     """Changes to a training image and its objects, in the order of the fields; None or 0 is off.
 
-    Names and meaning are those of the settings `data.augment`. `crop_aspect` comes last of all, in the network frame.
-    `steps` are the user's own, Albumentations among them, and come first.
+    Names and meaning are those of the settings `data.augment`. `crop_aspect` comes last of all, in the network frame;
+    `steps`, the user's own, and `albumentations` come first.
     """
 
     flip: float = 0.5
@@ -61,6 +62,7 @@ class Augmentation:
     cutout: float = 0.0
     mosaic: float = 0.0
     copy_paste: float = 0.0
+    albumentations: Sequence[NamedTransform] = ()
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs:
     """The steps that look at one sample only."""
     chosen = augmentation
     steps: list[Step] = list(chosen.steps)
+    if chosen.albumentations:
+        steps.append(AlbumentationsStep(pipeline_of(chosen.albumentations)))
     if chosen.flip:
         steps.append(Flip(chosen.flip, flip_pairs))
     if chosen.vertical_flip:
@@ -106,6 +110,15 @@ def mixing_steps(augmentation: Augmentation, draw: Draw) -> list[Step]:
     if augmentation.copy_paste:
         steps.append(CopyPaste(augmentation.copy_paste, draw))
     return steps
+
+
+def needed_side(rule: InputRule, augmentation: Augmentation) -> int | None:
+    """The least short side that needs no enlarging afterwards; None where a crop counts the original's pixels."""
+    if augmentation.crop and augmentation.scale_jitter:
+        return math.ceil(max(augmentation.crop) * augmentation.scale_jitter[1])
+    if augmentation.crop or augmentation.albumentations or augmentation.steps:
+        return None
+    return math.ceil(max(rule.short) / min(augmentation.crop_relative or (1.0,)))
 
 
 def _level_method(method: ResizeMethod) -> ResizeMethod:

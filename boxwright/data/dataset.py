@@ -7,11 +7,12 @@ import numpy as np
 from numpy.random import Generator
 
 from boxwright.errors import BoxwrightError, DatasetError
+from boxwright.geometry.keypoints import shift_keypoints
 from boxwright.geometry.masks import to_run_lengths
 from boxwright.types import Target
 
 from .annotations import Annotations
-from .augment import Augmentation, InputRule, mixing_steps, plain_steps, to_network
+from .augment import Augmentation, InputRule, mixing_steps, needed_side, plain_steps, to_network
 from .image import load_image
 from .network_input import Prepared
 from .sample import Sample, Step
@@ -21,6 +22,7 @@ from .skipping import Skip
 from .transforms_geometry import scale_target
 
 MaskForm = Literal["none", "polygons", "bitmaps"]
+PIXEL_CENTRE = 0.5  # pixel number 3 is the place 3.5: a flip has to know
 MAX_TRIES = 50  # replacements in a row; with so many bad samples the share stops the run anyway
 
 
@@ -33,11 +35,10 @@ class Drawn(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class TargetRule:
     """What the targets carry. `bitmaps` are rasterised in the original image and resized, as mmdetection and
-    torchvision do; `polygons` keep their points. `keypoint_offset` 0.5 takes pixel numbers for pixel centres."""
+    torchvision do; `polygons` keep their points."""
 
     masks: MaskForm = "none"
     keypoints: bool = False
-    keypoint_offset: float = 0.0
     keep_crowds: bool = False
 
 
@@ -90,20 +91,20 @@ class TrainingDataset:
         if size != prepared.original_size and not self._changes_size():
             scale = (prepared.size[0] / size[0], prepared.size[1] / size[1])
             prepared = replace(prepared, original_size=size, scale=scale)
-        return prepared, target
+        return prepared, _in_pixel_numbers(target, prepared.scale)
 
     def _changes_size(self) -> bool:
-        return bool(self.mixing or self.augmentation.crop or self.augmentation.crop_relative or self.augmentation.steps)
+        chosen = self.augmentation
+        return bool(self.mixing or chosen.crop or chosen.crop_relative or chosen.albumentations or chosen.steps)
 
     def _loaded(self, position: int, rng: Generator) -> Sample:
-        """With the steps that need no other sample."""
-        sample = load_sample(self.annotations, int(self.images[position]), self.targets, reduce_to=self._reduce_to())
+        """With the steps that need no other sample. Keypoints are places from here on, the pixels' centres."""
+        reduce_to = needed_side(self.rule, self.augmentation) if self.reduced_decode else None
+        image = int(self.images[position])
+        sample = load_sample(self.annotations, image, self.targets, reduce_to=reduce_to, keypoint_offset=PIXEL_CENTRE)
         for step in self.plain:
             sample = step(sample, rng)
         return sample
-
-    def _reduce_to(self) -> int | None:
-        return max(self.rule.short) if self.reduced_decode else None
 
     def _draw_other(self, rng: Generator) -> Sample:
         """For mosaic and copy-paste; one that cannot be read is passed over, since its own turn will name it."""
@@ -143,7 +144,14 @@ class EvaluationDataset:
             return Skip(draw[1], str(self.annotations.path(image)), str(error))
 
 
-def load_sample(annotations: Annotations, image: int, rule: TargetRule, *, reduce_to: int | None = None) -> Sample:
+def load_sample(
+    annotations: Annotations,
+    image: int,
+    rule: TargetRule,
+    *,
+    reduce_to: int | None = None,
+    keypoint_offset: float = 0.0,
+) -> Sample:
     """Picture and target of one image in its own frame, or with `reduce_to` a JPEG decoded at a half, quarter or eighth
     where its short side stays at least that long."""
     path, size = annotations.path(image), annotations.size(image)
@@ -153,7 +161,7 @@ def load_sample(annotations: Annotations, image: int, rule: TargetRule, *, reduc
         image,
         with_masks=rule.masks != "none",
         with_keypoints=rule.keypoints,
-        keypoint_offset=rule.keypoint_offset,
+        keypoint_offset=keypoint_offset,
     )
     if not rule.keep_crowds and target.is_crowd is not None and bool(target.is_crowd.any()):
         target = target[~target.is_crowd]
@@ -169,6 +177,14 @@ def load_sample(annotations: Annotations, image: int, rule: TargetRule, *, reduc
         )
     scale = (reduced[0] / size[0], reduced[1] / size[1])
     return Sample(picture, scale_target(target, reduced, scale=scale, method="opencv"))
+
+
+def _in_pixel_numbers(target: Target, scale: tuple[float, float]) -> Target:
+    """Keypoints as they were annotated, in pixels of the original image; what a model makes of them is its own rule."""
+    if target.keypoints is None:
+        return target
+    moved = shift_keypoints(target.keypoints, x=-PIXEL_CENTRE * scale[1], y=-PIXEL_CENTRE * scale[0])
+    return replace(target, keypoints=moved)
 
 
 def _reduction(size: tuple[int, int], short: int) -> int:

@@ -1,5 +1,6 @@
 """A pipeline of Albumentations as a step. The library is the user's: nothing here needs it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,32 @@ from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.types import Masks, Target
 
 from .sample import Sample, settle_target
+
+NamedTransform = Mapping[str, Mapping[str, Any]]  # one name with its arguments
+
+
+def pipeline_of(transforms: Sequence[NamedTransform]) -> list[Any]:
+    """`[{"CLAHE": {"p": 0.3}}, ...]`, as settings have it, -> the transforms themselves."""
+    library = _albumentations()
+    return [_transform(library, name, arguments) for one in transforms for name, arguments in one.items()]
+
+
+def _transform(library: Any, name: str, arguments: Mapping[str, Any]) -> Any:
+    kind = getattr(library, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, library.BasicTransform):
+        raise ConfigError(f"data.augment.albumentations: albumentations has no transform {name!r}")
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"data.augment.albumentations: {name} cannot be made: {error}") from error
+
+
+def _albumentations() -> Any:
+    try:
+        import albumentations
+    except ImportError as error:
+        raise ConfigError("an Albumentations pipeline needs albumentations: pip install albumentations") from error
+    return albumentations
 
 
 @dataclass(frozen=True)
@@ -35,10 +62,7 @@ class AlbumentationsStep:
 
 
 def _with_parameters(pipeline: Any) -> Any:
-    try:
-        import albumentations
-    except ImportError as error:
-        raise ConfigError("an Albumentations pipeline needs albumentations: pip install albumentations") from error
+    albumentations = _albumentations()
     steps = getattr(pipeline, "transforms", pipeline)
     return albumentations.Compose(
         list(steps),

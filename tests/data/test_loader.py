@@ -85,6 +85,25 @@ def test_a_batch_is_prepare_and_padding(shapes):
         torch.testing.assert_close(target.boxes, boxes)
 
 
+@pytest.mark.parametrize(("flip", "x", "y"), [({"flip": 1.0}, 26, 4), ({"flip": 0.0, "vertical_flip": 1.0}, 3, 45)])
+def test_a_flipped_keypoint_names_the_same_pixel(flip, x, y, coco_folder):
+    def change(content):
+        content["categories"][0]["keypoints"] = ["nose"]
+        content["annotations"] = [{**content["annotations"][0], "keypoints": [3, 4, 2]}]
+
+    folder = coco_folder(change)
+    picture = np.zeros((50, 30, 3), dtype=np.uint8)
+    picture[4, 3] = 255
+    cv2.imwrite(str(folder / "images" / "b.png"), picture)
+    options = {"augmentation": Augmentation(**flip), "rule": InputRule(short=(30,), pad_to=1)}
+    loader = loader_of(
+        read_dataset(folder), only_with_objects=True, targets=TargetRule(keypoints=True), batch=1, **options
+    )
+    (batch,) = some(loader, 1)
+    assert batch.images[0, 0].argmax() == y * 30 + x
+    assert batch.targets[0].keypoints.tolist() == [[[x, y, 2]]]
+
+
 def test_shapes_are_padded_to_the_smallest_bucket_that_holds_them(shapes):
     annotations = read_dataset(shapes)
     options = {"augmentation": PLAIN, "rule": InputRule(short=(48,), long=128, pad_to=32)}
