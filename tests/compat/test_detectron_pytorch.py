@@ -17,45 +17,24 @@ from boxwright.engine.loading import load
 from boxwright.errors import ConfigError
 from boxwright.interop.detectron_pytorch_weights import to_detectron_pytorch
 from tests.compat.tiny import picture
+from tests.interop.detectron_text import PYTORCH, with_keys
 
-CONFIG = """
-MODEL:
-  TYPE: generalized_rcnn
-  CONV_BODY: FPN.fpn_ResNet50_conv5_body
-  FASTER_RCNN: True
-  NUM_CLASSES: 7
-NUM_GPUS: 8
-SOLVER:
-  WEIGHT_DECAY: 0.0001
-  LR_POLICY: steps_with_decay
-  BASE_LR: 0.02
-  GAMMA: 0.1
-  MAX_ITER: 90000
-  STEPS: [0, 60000, 80000]
-FPN:
-  FPN_ON: True
-  MULTILEVEL_ROIS: True
-  MULTILEVEL_RPN: True
-  DIM: 16
-RESNETS:
-  IMAGENET_PRETRAINED_WEIGHTS: 'data/pretrained_model/resnet50_caffe.pth'
-FAST_RCNN:
-  ROI_BOX_HEAD: fast_rcnn_heads.roi_2mlp_head
-  ROI_XFORM_METHOD: RoIAlign
-  ROI_XFORM_RESOLUTION: 7
-  ROI_XFORM_SAMPLING_RATIO: 2
-  MLP_HEAD_DIM: 32
-TRAIN:
-  SCALES: (96,)
-  MAX_SIZE: 128
-TEST:
-  SCALE: 96
-  MAX_SIZE: 128
-  NMS: 0.5
-  SCORE_THRESH: 0.0
-  DETECTIONS_PER_IM: 5
-  RPN_POST_NMS_TOP_N: 50
-"""
+CONFIG = with_keys(
+    PYTORCH,
+    {
+        "MODEL.NUM_CLASSES": 7,
+        "FPN.DIM": 16,
+        "FAST_RCNN.MLP_HEAD_DIM": 32,
+        "TRAIN.SCALES": "(96,)",
+        "TRAIN.MAX_SIZE": 128,
+        "TEST.SCALE": 96,
+        "TEST.MAX_SIZE": 128,
+        "TEST.NMS": 0.5,
+        "TEST.SCORE_THRESH": 0.0,
+        "TEST.DETECTIONS_PER_IM": 5,
+        "TEST.RPN_POST_NMS_TOP_N": 50,
+    },
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,36 +12,20 @@ from pathlib import Path
 
 from boxwright.errors import ConfigError
 from boxwright.interop.sniff_config import read_config_report
+from tests.interop.detectron_text import FPN
 
 from .long_run import LongRun, Read
 
-DETECTRON = """\
-MODEL:
-  TYPE: generalized_rcnn
-  CONV_BODY: FPN.add_fpn_ResNet50_conv5_body
-  NUM_CLASSES: 81
-  FASTER_RCNN: True
-  MASK_ON: True
-NUM_GPUS: 8
-SOLVER: {BASE_LR: 0.02, GAMMA: 0.1, MAX_ITER: 90000, STEPS: [0, 60000, 80000]}
-FPN:
-  FPN_ON: True
-  MULTILEVEL_ROIS: True
-  MULTILEVEL_RPN: True
-FAST_RCNN:
-  ROI_BOX_HEAD: fast_rcnn_heads.add_roi_2mlp_head
-  ROI_XFORM_METHOD: RoIAlign
-MRCNN:
-  ROI_MASK_HEAD: mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs
-  ROI_XFORM_RESOLUTION: 14
-  RESOLUTION: 28
-TRAIN:
-  SCALES: (800,)
+DETECTRON = (
+    FPN.replace("FASTER_RCNN: True", "FASTER_RCNN: True\n  MASK_ON: True")
+    + """\
   DATASETS: ('coco_2014_train', 'coco_2014_valminusminival')
+MRCNN: {ROI_MASK_HEAD: mask_rcnn_heads.mask_rcnn_fcn_head_v1up4convs, ROI_XFORM_RESOLUTION: 14, RESOLUTION: 28}
 TEST:
   NMS: 0.5
   RPN_PRE_NMS_TOP_N: 1000
 """
+)
 DETECTRON2 = """\
 _BASE_: "../Base-RCNN-FPN.yaml"
 VERSION: 2

@@ -5,40 +5,7 @@ import pytest
 from boxwright.config import diff
 from boxwright.errors import ConfigError
 from boxwright.interop.sniff_config import read_config, read_config_text
-
-FPN = """\
-MODEL:
-  TYPE: generalized_rcnn
-  CONV_BODY: FPN.add_fpn_ResNet50_conv5_body
-  NUM_CLASSES: 81
-  FASTER_RCNN: True
-NUM_GPUS: 8
-SOLVER:
-  WEIGHT_DECAY: 0.0001
-  LR_POLICY: steps_with_decay
-  BASE_LR: 0.02
-  GAMMA: 0.1
-  MAX_ITER: 90000
-  STEPS: [0, 60000, 80000]
-FPN:
-  FPN_ON: True
-  MULTILEVEL_ROIS: True
-  MULTILEVEL_RPN: True
-FAST_RCNN:
-  ROI_BOX_HEAD: fast_rcnn_heads.add_roi_2mlp_head
-  ROI_XFORM_METHOD: RoIAlign
-  ROI_XFORM_RESOLUTION: 7
-  ROI_XFORM_SAMPLING_RATIO: 2
-TRAIN:
-  WEIGHTS: R-50.pkl
-  SCALES: (800,)
-  MAX_SIZE: 1333
-"""
-PYTORCH = (
-    FPN.replace(".add_", ".")
-    .replace("  WEIGHTS: R-50.pkl\n", "")
-    .replace("NUM_GPUS", "RESNETS: {IMAGENET_PRETRAINED_WEIGHTS: r50.pth}\nNUM_GPUS")
-)
+from tests.interop.detectron_text import FPN, PYTORCH
 
 
 def read(text):
@@ -80,7 +47,7 @@ def test_module_names_may_have_the_add_of_detectron_or_not():
     assert [change for change in diff(theirs, ours) if change[0].startswith("test")] == []
     assert theirs.model.box_head == ours.model.box_head
     assert theirs.model.neck == ours.model.neck
-    assert ours.train.weights == "r50.pth"
+    assert ours.train.weights == "data/pretrained_model/resnet50_caffe.pth"
 
 
 def test_imagenet_weights_can_be_switched_off():

@@ -5,6 +5,7 @@ import pytest
 from boxwright.config import diff, dump, preset
 from boxwright.errors import ConfigError
 from boxwright.interop.sniff_config import read_config, read_config_report, read_config_text
+from tests.interop.detectron_text import FPN, with_keys
 
 DETECTRON2 = """
 VERSION: 2
@@ -13,24 +14,7 @@ MODEL:
 SOLVER:
   BASE_LR: 0.0025
 """
-DETECTRON = """
-MODEL:
-  TYPE: generalized_rcnn
-  CONV_BODY: FPN.add_fpn_ResNet50_conv5_body
-  NUM_CLASSES: 81
-  FASTER_RCNN: True
-FPN:
-  FPN_ON: True
-  MULTILEVEL_ROIS: True
-  MULTILEVEL_RPN: True
-FAST_RCNN:
-  ROI_BOX_HEAD: fast_rcnn_heads.add_roi_2mlp_head
-  ROI_XFORM_METHOD: RoIAlign
-  ROI_XFORM_RESOLUTION: 7
-  ROI_XFORM_SAMPLING_RATIO: 2
-SOLVER:
-  BASE_LR: 0.0025
-"""
+DETECTRON = with_keys(FPN, {"SOLVER.BASE_LR": 0.0025})
 FLAT = "\n".join(
     (
         "MODEL.CONV_BODY = ResNet.ResNet50_conv4_body",
