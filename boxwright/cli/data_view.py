@@ -31,6 +31,7 @@ def view(
     from boxwright.data.view import write_view
 
     annotations = read_dataset(data, split=split, root=root)
+    annotations.need_known_names()
     chosen = select_images(annotations, only_with_objects=False, classes=names or ())
     if seed >= 0:
         chosen = np.sort(np.random.default_rng(seed).permutation(chosen)[:images])

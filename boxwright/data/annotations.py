@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boxwright.errors import DatasetError
 from boxwright.types import Masks, Rle, Segment, Size, Target
 
 from .array_file import Arrays, is_mapped, open_arrays
@@ -227,6 +228,18 @@ class Annotations:
         points[..., :2] += offset
         points *= points[..., 2:] > 0
         return torch.from_numpy(points.astype(np.float32))
+
+    def need_known_names(self) -> None:
+        """A DatasetError where objects name a class or an image that is not there: what is left without them would be
+        taken for the whole."""
+        strange = [found for found in self.problems if found["kind"] in ("unknown_category", "unknown_image")]
+        if strange:
+            place, detail = strange[0]["place"].removeprefix(f"{self.source}: "), strange[0]["detail"]
+            raise DatasetError(
+                f"{self.source}: objects that name a class or an image which is not listed: {len(strange)}, first: "
+                f"{place}: {detail}. `boxwright data check` lists them all, and its --fix OUT writes a "
+                "copy without them"
+            )
 
     def with_categories(self, categories: tuple[Category, ...], labels: NDArray[Any]) -> "Annotations":
         """The same objects under other classes: `labels` are the new ones, one per object."""

@@ -76,11 +76,14 @@ def write_dataset(
     on_image: Callable[[], None] = lambda: None,
 ) -> Conversion:
     """Splits by name -> a folder in the usual layout of a format. Pictures that are not there are left out; `unturned`
-    ones lose their EXIF rotation, where the annotations are for the pixels as they are stored.
+    ones lose their EXIF rotation, where the annotations are for the pixels as they are stored. Objects of classes that
+    are not there are a DatasetError.
     """
     if to not in FORMATS:
         raise ConfigError(f"format is {to!r}; expected one of {', '.join(FORMATS)}")
     need_folder_free(out)
+    for annotations in splits.values():
+        annotations.need_known_names()
     _need_a_picture(splits)
     splits = _with_the_same_classes(splits)
     conversion = Conversion(out, to)

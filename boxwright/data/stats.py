@@ -68,7 +68,10 @@ def box_table(annotations: Annotations) -> BoxTable:
 
 
 def dataset_stats(splits: Mapping[str, Annotations], *, anchors: AnchorShapes | None = None) -> dict[str, Any]:
-    """Numbers of each split, as JSON can hold them. Sizes are in pixels of the original images."""
+    """Numbers of each split, as JSON can hold them. Sizes are in pixels of the original images. Objects of classes
+    that are not there are a DatasetError."""
+    for annotations in splits.values():
+        annotations.need_known_names()
     return {name: split_stats(annotations, anchors=anchors) for name, annotations in splits.items()}
 
 

@@ -37,7 +37,9 @@ def _albumentations() -> Any:
     try:
         import albumentations
     except ImportError as error:
-        raise ConfigError("an Albumentations pipeline needs albumentations: pip install albumentations") from error
+        raise ConfigError(
+            f"an Albumentations pipeline needs that library ({error}): pip install albumentations"
+        ) from error
     return albumentations
 
 

@@ -114,6 +114,28 @@ def test_a_source_that_cannot_be_read_is_one_line(verb, name, message, tmp_path,
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("verb", VERBS[1:], ids=lambda verb: verb[0])
+@pytest.mark.parametrize("name", ["category_id", "image_id"])
+def test_objects_of_classes_or_images_that_are_not_listed_are_one_line(verb, name, shapes, tmp_path, capsys):
+    """What is left of the set would pass for the whole of it."""
+    content = json.loads((shapes / "train.json").read_text())
+    for entry in content["annotations"][1:3]:
+        entry[name] = 999
+    (shapes / "train.json").write_text(json.dumps(content))
+    rest = [str(tmp_path / "out") if word == "OUT" else word for word in verb[1:]]
+    assert run(["data", verb[0], str(shapes), *rest]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[-1] == (
+        f"error: {shapes}/train.json: objects that name a class or an image which is not listed: 2, first: "
+        f"annotations[1] (id 1001): {name} is 999. `boxwright data check` lists them all, and its --fix OUT "
+        "writes a copy without them"
+    )
+    assert not (tmp_path / "out").exists()
+    assert run(["data", "check", str(shapes), "--fix", str(tmp_path / "fixed")]) == 0
+    assert run(["data", "stats", str(tmp_path / "fixed")]) == 0
+
+
 def test_a_class_that_is_not_there_is_named(shapes, tmp_path, capsys):
     assert run(["data", "view", str(shapes), "--name", "cow", "--out", str(tmp_path / "x.html")]) == 1
     assert "has no class 'cow'; it has circle, square" in capsys.readouterr().err
