@@ -26,6 +26,7 @@ VERBS = {  # verb, which names its module too -> what it does
     "predict": "Find objects in pictures: drawn, and as COCO JSON.",
     "evaluate": "Measure a model, or saved detections, and say what the figures mean.",
     "report": "One page of figures, charts and worst images, to open in any browser.",
+    "bench": "Time a model on this machine, beside what the machine could do.",
     "data": "Make, check, convert, count and view data sets.",
     "convert": "Turn configs and checkpoints of other programs into ours, and weights back.",
     "zoo": "List and fetch published models.",

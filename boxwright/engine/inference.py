@@ -20,6 +20,7 @@ from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
 
 from .augmented import detect_augmented
+from .memory import keep_freed_memory
 from .targets import to_network_frame
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -51,6 +52,8 @@ class Detector:
     def to(self, device: str | torch.device) -> "Detector":
         """Moves the model."""
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.model.to(self.device)
         self.lay_out(training=False)
         return self
@@ -235,8 +238,13 @@ class Detector:
             class_names=self.class_names,
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What convolutions and matrix products compute in."""
+        return _DTYPES[self.precision]
+
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+        return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
 
 
 def _path_of(source: ImageSource) -> str | None:

@@ -131,7 +131,7 @@ def test_a_picture_of_a_list_has_the_result_it_has_alone(detectors):
         assert_close(found.boxes, alone.boxes, rtol=0, atol=1e-5 * max(one.shape))  # a share of the picture
         assert_close(found.scores, alone.scores, rtol=0, atol=1e-5)
         assert found.labels.tolist() == alone.labels.tolist()
-        assert found.masks.equal(alone.masks)
+        assert (found.masks != alone.masks).float().mean() < 1e-4  # rounding moves a pixel that lies on the threshold
 
 
 def test_an_empty_list_gives_an_empty_list(detectors):

@@ -1,0 +1,71 @@
+"""`boxwright bench`: how fast a model runs here, and how far from the limit of the machine."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from .console import print_json, print_table
+
+app = typer.Typer(add_completion=False)
+
+
+class Precision(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A preset, a config, a checkpoint or a published model.")],
+    size: Annotated[str, typer.Option(help="Height and width of the pictures.")] = "800x1199",
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="What convolutions compute in.")] = Precision.fp32,
+    training: Annotated[bool, typer.Option("--train", help="Measure steps of training.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Calls whose median is taken, after two that warm up.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Time detection, or training, of a model with pictures in memory.
+
+    The floor is the time that its convolutions and matrix products alone would take at the best rate of a convolution
+    on this machine. Without weights a model finds little, so give a checkpoint to have masks and keypoints counted.
+
+    Example:
+
+      boxwright bench mask_rcnn_r18_fpn_gn --size 320x320 --rounds 3
+    """
+    import torch
+
+    from boxwright.engine.loading import load
+    from boxwright.engine.speed import measure_detection, measure_training
+
+    detector = load(model, device=device, precision=precision.value)
+    measure = measure_training if training else measure_detection
+    found = measure(detector, size=_size(size), batch=batch, rounds=rounds)
+    figures: dict[str, Any] = {
+        "model": model,
+        "task": "training step" if training else "detection",
+        "size": size,
+        "batch": batch,
+        "precision": precision.value,
+        "device": str(detector.device),
+        "threads": torch.get_num_threads(),
+        "seconds": round(found.seconds, 4),
+        "images_per_second": round(found.images / found.seconds, 3),
+        "gigaflop": round(found.operations / 1e9, 1),
+        "floor_seconds": round(found.floor_seconds, 4),
+        "times_floor": round(found.times_floor, 2),
+    }
+    if as_json:
+        print_json(figures)
+    else:
+        print_table(f"{model}, {figures['task']}", [(name.replace("_", " "), value) for name, value in figures.items()])
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise typer.BadParameter(f"{text!r} is no size; give height and width as 800x1199", param_hint="--size")
+    return int(height), int(width)

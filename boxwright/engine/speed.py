@@ -1,0 +1,156 @@
+"""How fast a model runs, and how fast this machine could run its convolutions and matrix products alone."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from boxwright.data.image import RgbImage
+from boxwright.types import Masks, Size, Target
+
+from .inference import Detector
+
+WARM_UP = 2
+RATE_ROUNDS = 5
+MAPS = ((256, 100, 152), (128, 100, 152), (512, 25, 38))  # channels, height, width: where such models spend their time
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians over the rounds, of one call with all its images."""
+
+    seconds: float
+    images: int
+    operations: float  # multiplications and additions of convolutions and matrix products
+    floor_seconds: float  # those alone at the best rate measured
+
+    @property
+    def times_floor(self) -> float:
+        return self.seconds / self.floor_seconds
+
+
+def measure_detection(detector: Detector, *, size: Size, batch: int, rounds: int) -> Speed:
+    """From pictures in memory to detections with masks and keypoints."""
+    pictures = make_pictures(size, batch)
+
+    def run() -> None:
+        detector(pictures, batch_size=batch)
+
+    seconds = median_seconds(run, rounds, detector.device)
+    return _speed(seconds, batch, count_detection(detector, pictures), detector)
+
+
+def measure_training(detector: Detector, *, size: Size, batch: int, rounds: int) -> Speed:
+    """Losses, gradients and an update by SGD; pictures and objects are in memory."""
+    step = training_step(detector, make_pictures(size, batch), make_targets(detector, size, batch))
+    seconds = median_seconds(step, rounds, detector.device)
+    return _speed(seconds, batch, count_operations(step), detector)
+
+
+def training_step(detector: Detector, pictures: Sequence[RgbImage], targets: Sequence[Target]) -> Callable[[], float]:
+    """A function that makes one step and returns the total loss."""
+    learning = [p for p in detector.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=1e-6, momentum=0.9)
+
+    def step() -> float:
+        total = torch.stack(list(detector.losses(pictures, targets).values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return total.item()
+
+    return step
+
+
+def make_pictures(size: Size, count: int) -> list[RgbImage]:
+    """(H, W, 3) uint8 pictures of smooth colours, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, max(size[0] // 16, 1), max(size[1] // 16, 1), generator=generator)
+    smooth = F.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
+    return [np.ascontiguousarray((one.permute(1, 2, 0) * 255).byte().numpy()) for one in smooth]
+
+
+def make_targets(detector: Detector, size: Size, count: int, *, objects: int = 8) -> list[Target]:
+    """Boxes with elliptical masks and, for models that look for them, keypoints; always the same ones."""
+    generator = torch.Generator().manual_seed(1)
+    limit = torch.tensor([size[1], size[0]], dtype=torch.float32)
+    targets = []
+    for _ in range(count):
+        corner = torch.rand(objects, 2, generator=generator) * limit * 0.7
+        sides = limit * (0.05 + 0.25 * torch.rand(objects, 2, generator=generator))
+        boxes = torch.cat((corner, corner + sides), dim=1)
+        labels = torch.randint(detector.config.model.num_classes, (objects,), generator=generator)
+        masks, keypoints = _ellipses(boxes, size), _keypoints(detector, boxes)
+        targets.append(Target(boxes, labels, size, masks=masks, keypoints=keypoints))
+    return targets
+
+
+def _ellipses(boxes: Tensor, size: Size) -> Masks:
+    """(N, 4) boxes -> a polygon of 32 corners in each."""
+    angle = torch.linspace(0, 2 * torch.pi, 33)[:-1]
+    circle = torch.stack((angle.cos(), angle.sin()), dim=1)
+    centre, radius = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    corners = centre[:, None] + radius[:, None] * circle
+    return Masks([[polygon.flatten().double().numpy()] for polygon in corners], size)
+
+
+def _keypoints(detector: Detector, boxes: Tensor) -> Tensor | None:
+    head = getattr(detector.config.model, "keypoint_head", None)
+    if head is None:
+        return None
+    share = torch.linspace(0.1, 0.9, head.num_keypoints)[:, None]
+    points = boxes[:, None, :2] + (boxes[:, None, 2:] - boxes[:, None, :2]) * share
+    return torch.cat((points, torch.full_like(points[..., :1], 2.0)), dim=2)
+
+
+def median_seconds(call: Callable[[], object], rounds: int, device: torch.device) -> float:
+    return statistics.median([seconds_of(call, device) for _ in range(rounds + WARM_UP)][WARM_UP:])
+
+
+def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    begin = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
+
+
+# --- the floor
+
+
+def count_detection(detector: Detector, pictures: Sequence[RgbImage]) -> float:
+    """With gradients recorded, since packed layers are calls that PyTorch does not count."""
+    batch = detector.batch([detector.prepare(picture) for picture in pictures])
+    detector.model.eval()
+    with torch.enable_grad():
+        return count_operations(lambda: detector.model(batch))
+
+
+def count_operations(call: Callable[[], object]) -> float:
+    """Multiplications and additions in convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return float(counter.get_total_flops())
+
+
+def best_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the fastest of some 3x3 convolutions, without a bias, in channels-last."""
+    return max(_rate_of(channels, height, width, device, dtype) for channels, height, width in MAPS)
+
+
+@torch.no_grad()
+def _rate_of(channels: int, height: int, width: int, device: torch.device, dtype: torch.dtype) -> float:
+    x = torch.randn(1, channels, height, width, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    fastest = min(seconds_of(lambda: F.conv2d(x, weight, padding=1), device) for _ in range(RATE_ROUNDS))
+    return 2 * channels * channels * 9 * height * width / fastest
+
+
+def _speed(seconds: float, images: int, operations: float, detector: Detector) -> Speed:
+    return Speed(seconds, images, operations, operations / best_rate(detector.device, detector.dtype))
