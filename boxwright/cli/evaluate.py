@@ -138,9 +138,9 @@ def _measure_model(
     from boxwright.engine.evaluation import evaluate as evaluate_detector
     from boxwright.engine.evaluation import read_for
     from boxwright.engine.ground_truth import ground_truth_of
-    from boxwright.engine.proposal_recall import evaluate_proposals, finds_proposals_alone
+    from boxwright.engine.proposal_recall import evaluate_proposals
 
-    if finds_proposals_alone(detector):
+    if not detector.config.model.finds:
         annotations = read_dataset(source.data, split=source.split, root=source.root)
         with progress("finding proposals", len(annotations)) as advance:
             recall = evaluate_proposals(

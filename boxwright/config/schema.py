@@ -46,6 +46,12 @@ class RCNN(Settings):
     mask_head: MaskHead | None = None
     keypoint_head: KeypointHead | None = None
 
+    @property
+    def finds(self) -> tuple[str, ...]:
+        """Of box, mask and keypoint those that have a head; none: proposals alone."""
+        heads = {"box": self.box_head, "mask": self.mask_head, "keypoint": self.keypoint_head}
+        return tuple(kind for kind, head in heads.items() if head is not None)
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         _check_names(self.class_names, self.num_classes)
@@ -83,6 +89,11 @@ class RetinaNet(Settings):
     one per image (M), or image by image (T)."""
     pre_nms_top_k: Positive = 1000
     """Per level and image, after the score threshold."""
+
+    @property
+    def finds(self) -> tuple[str, ...]:
+        """As an RCNN's."""
+        return ("box",)
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

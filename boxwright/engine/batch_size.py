@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from boxwright.config import Config
-from boxwright.config.schema import RCNN
+from boxwright.config import RCNN, Config, Model
+from boxwright.data.network_input import padded_size
 from boxwright.errors import ConfigError, TrainingError
-from boxwright.types import Batch, Masks, Target
+from boxwright.types import Batch, Masks, Size, Target
 
 from .distributed import World
 from .inference import Detector
@@ -61,23 +62,37 @@ def _try_step(config: Config, count: int, device: torch.device) -> None:
 
 
 def _full_batch(config: Config, count: int, device: torch.device) -> Batch:
-    resize = config.model.input.resize
-    short = max(resize.short_train)
-    long = max(resize.long_train or short, short)
-    size = (short, long)
-    corners = torch.rand(OBJECTS, 2) * torch.tensor([long / 2, short / 2])
-    boxes = torch.cat([corners, corners + torch.tensor([long / 3, short / 3])], dim=1)
-    has_keypoints = isinstance(config.model, RCNN) and config.model.keypoint_head is not None
-    num_keypoints = config.model.keypoint_head.num_keypoints if has_keypoints else 0  # type: ignore[union-attr]
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    points = torch.cat([centres, torch.full((OBJECTS, 1), 2.0)], dim=1)[:, None].expand(-1, num_keypoints, -1)
-    corners_of = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].double().numpy()
+    """Images of the largest size with many large objects, which have all that the model may learn."""
+    size = largest_size(config)
+    height, width = size
+    corners = torch.rand(OBJECTS, 2) * torch.tensor([width / 2, height / 2])
+    boxes = torch.cat([corners, corners + torch.tensor([width / 3, height / 3])], dim=1)
+    rings = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].double().numpy()
     target = Target(
         boxes=boxes,
         labels=torch.zeros(OBJECTS, dtype=torch.int64),
         size=size,
-        masks=Masks([[ring] for ring in corners_of], size),
-        keypoints=points.contiguous() if has_keypoints else None,
+        masks=Masks([[ring] for ring in rings], size),
+        keypoints=_points_inside(boxes, config.model),
     ).to(device)
-    images = torch.zeros(count, 3, -(-short // 32) * 32, -(-long // 32) * 32, device=device)
+    padded = padded_size([size], divisibility=config.model.input.pad_to)
+    images = torch.zeros(count, 3, *padded, device=device)
     return Batch(images, [size] * count, [size] * count, [(1.0, 1.0)] * count, [target] * count)
+
+
+def largest_size(config: Config) -> Size:
+    """Of the images of training: jittered ones are all cropped to one; high and wide ones may be padded together."""
+    augment, resize = config.data.augment, config.model.input.resize
+    if augment.scale_jitter and augment.crop:
+        return augment.crop
+    long = max(resize.long_train, max(resize.short_train))
+    return (max(resize.short_train) if config.data.aspect_grouping else long), long
+
+
+def _points_inside(boxes: Tensor, model: Model) -> Tensor | None:
+    """(N, 4) -> (N, K, 3): every keypoint in the middle of its box; None for a model that finds none."""
+    if not isinstance(model, RCNN) or model.keypoint_head is None:
+        return None
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    points = torch.cat([centres, torch.full((len(boxes), 1), 2.0)], dim=1)
+    return points[:, None].repeat(1, model.keypoint_head.num_keypoints, 1)

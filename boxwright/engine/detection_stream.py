@@ -24,21 +24,7 @@ from boxwright.types import Detections, Size
 from .augmented import detect_augmented
 from .distributed import World
 from .inference import Detector
-
-
-def input_rule(detector: Detector) -> InputRule:
-    """How pictures become the network's input at test."""
-    settings = detector.config.model.input
-    return InputRule(
-        short=(settings.resize.short_test,),
-        long=settings.resize.long_test,
-        method=settings.resize.method,
-        channels=settings.channels,
-        value_range=settings.value_range,
-        mean=settings.mean,
-        std=settings.std,
-        pad_to=settings.pad_to,
-    )
+from .input_rule import evaluation_rule
 
 
 @dataclass(frozen=True)
@@ -83,7 +69,7 @@ def detect_share(
     if detector.config.test.augment is not None:
         yield from _detect_augmented(detector, share, detector.config.test.augment, watch)
         return
-    rule = input_rule(detector)
+    rule = evaluation_rule(detector.config.model.input)
     everything = np.arange(len(share.annotations))
     dataset = EvaluationDataset(annotations=share.annotations, images=everything, rule=rule, targets=TargetRule())
     batches = share.batches(rule, batch)

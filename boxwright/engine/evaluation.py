@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from boxwright.config.schema import RCNN
 from boxwright.data.annotations import Annotations
 from boxwright.data.reading import align_classes, read_dataset
 from boxwright.data.skipping import Skip
@@ -91,13 +90,8 @@ def read_annotated(
 
 def kinds_of(detector: Detector, annotations: Annotations) -> tuple[str, ...]:
     """What the model finds and the data annotates."""
-    model = detector.config.model
-    heads = {
-        "mask": isinstance(model, RCNN) and model.mask_head,
-        "keypoint": isinstance(model, RCNN) and model.keypoint_head,
-    }
-    known = {"mask": annotations.has_masks, "keypoint": annotations.has_keypoints}
-    return ("box", *(kind for kind in ("mask", "keypoint") if heads[kind] and known[kind]))
+    known = {"box": True, "mask": annotations.has_masks, "keypoint": annotations.has_keypoints}
+    return tuple(kind for kind in detector.config.model.finds if known[kind])
 
 
 def read_for(
@@ -105,13 +99,13 @@ def read_for(
 ) -> Annotations:
     """A data set with the model's classes in the model's order."""
     names, model = detector.class_names, detector.config.model
-    if isinstance(model, RCNN) and model.box_head is None:
+    if not model.finds:
         raise ConfigError("the model finds proposals only; boxwright.engine.proposal_recall measures them")
     if isinstance(data, Annotations):
         annotations = align_classes(data, names) if names else data
     else:
         annotations = read_dataset(
-            data, split=split, root=root, keypoints=_finds_keypoints(detector), class_names=names or None
+            data, split=split, root=root, keypoints="keypoint" in model.finds, class_names=names or None
         )
     if len(annotations.categories) != model.num_classes:
         raise DatasetError(
@@ -119,11 +113,6 @@ def read_for(
             "without names to tell which is which; set model.class_names"
         )
     return annotations
-
-
-def _finds_keypoints(detector: Detector) -> bool:
-    model = detector.config.model
-    return isinstance(model, RCNN) and model.keypoint_head is not None
 
 
 def _sigmas(

@@ -27,7 +27,7 @@ def evaluate_proposals(
     progress: Callable[[int, int], None] | None = None,
 ) -> ProposalScores:
     """AR at each of `limits` by area. Under torch.distributed as `evaluate`. Classes do not matter."""
-    if not finds_proposals_alone(detector):
+    if detector.config.model.finds:
         raise ConfigError("the model finds objects, not proposals; evaluate() measures it")
     annotations = data if isinstance(data, Annotations) else read_dataset(data, split=split, root=root)
     evaluator = ProposalEvaluator(ground_truth_of(annotations), limits=limits)
@@ -45,8 +45,3 @@ def evaluate_proposals(
         if rank != share.world.rank:
             evaluator.absorb(state)
     return replace(evaluator.result(), timing=together([one for _, one in states]))
-
-
-def finds_proposals_alone(detector: Detector) -> bool:
-    model = detector.config.model
-    return model.kind == "rcnn" and model.box_head is None

@@ -10,7 +10,7 @@ from boxwright.config import Config
 from boxwright.config.schema import RCNN
 from boxwright.config.training import Train
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule
+from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import TargetRule
 from boxwright.data.loader import TrainingLoader, training_loader
 from boxwright.data.reading import find_splits, read_dataset
@@ -21,6 +21,7 @@ from boxwright.interop.zoo.models import find_model, is_model_name
 
 from .distributed import World
 from .inference import Detector
+from .input_rule import training_rule
 from .schedule import scaled_to_batch
 from .targets import RASTERISED_FIRST
 
@@ -37,7 +38,7 @@ class Sets:
 
 def read_sets(config: Config, data: str | Path | None) -> Sets:
     """The parts of one folder, or the two that the settings name. Class names and their order are those of training."""
-    keypoints = _finds_keypoints(config)
+    keypoints = "keypoint" in config.model.finds
     root = config.data.root
     if data is None and config.data.train is None:
         raise ConfigError("nothing to train on: give a data folder, or data.train (and data.val) in the settings")
@@ -91,7 +92,7 @@ def make_loader(config: Config, annotations: Annotations, world: World, device: 
     return training_loader(
         annotations,
         batch=train.batch // world.size,
-        rule=training_rule(config),
+        rule=training_rule(config.model.input),
         augmentation=Augmentation(**dict(data.augment)),
         targets=target_rule(config),
         seed=train.seed,
@@ -110,30 +111,13 @@ def make_loader(config: Config, annotations: Annotations, world: World, device: 
     )
 
 
-def training_rule(config: Config) -> InputRule:
-    """How pictures become the network's input in training."""
-    given, resize = config.model.input, config.model.input.resize
-    return InputRule(
-        short=tuple(resize.short_train),
-        short_mode=resize.short_train_mode,
-        long=resize.long_train,
-        method=resize.method,
-        channels=given.channels,
-        value_range=given.value_range,
-        mean=given.mean,
-        std=given.std,
-        pad_to=given.pad_to,
-    )
-
-
 def target_rule(config: Config) -> TargetRule:
     """What the model's losses need of the annotations."""
     model = config.model
-    has_masks = isinstance(model, RCNN) and model.mask_head is not None
     form = "bitmaps" if model.conventions.mask_targets in RASTERISED_FIRST else "polygons"
     return TargetRule(
-        masks=form if has_masks else "none",  # type: ignore[arg-type]
-        keypoints=_finds_keypoints(config),
+        masks=form if "mask" in model.finds else "none",  # type: ignore[arg-type]
+        keypoints="keypoint" in model.finds,
         keep_crowds=True,
     )
 
@@ -162,10 +146,6 @@ def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say
         raise ConfigError(f"train.weights: nothing of {start} fits the model; is it of another architecture?")
     say(str(report))
     return detector
-
-
-def _finds_keypoints(config: Config) -> bool:
-    return isinstance(config.model, RCNN) and config.model.keypoint_head is not None
 
 
 def _has_val(data: str | Path, root: str | None, keypoints: bool) -> bool:

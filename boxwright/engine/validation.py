@@ -10,10 +10,10 @@ from boxwright.data.annotations import Annotations
 from boxwright.data.loader import evaluation_loader
 from boxwright.evaluation.result import Scores
 
-from .detection_stream import input_rule
 from .distributed import World
 from .evaluation import evaluate
 from .inference import Detector
+from .input_rule import evaluation_rule
 from .setup import target_rule
 
 KINDS = ("keypoint", "mask", "box")  # the first that is measured says which weights are best
@@ -56,7 +56,7 @@ def validation_losses(detector: Detector, annotations: Annotations, world: World
     """Means over the images that have objects, with the first examples drawn in the place of random ones."""
     loader = evaluation_loader(
         annotations,
-        rule=input_rule(detector),
+        rule=evaluation_rule(detector.config.model.input),
         batch=batch,
         targets=target_rule(detector.config),
         rank=world.rank,
@@ -86,6 +86,6 @@ def leading_figure(scores: Scores) -> tuple[str, float]:
 
 
 def can_validate(detector: Detector) -> bool:
-    """Proposals alone have no AP."""
+    """Proposals alone have no AP, and proposals from outside come with no data set."""
     model = detector.config.model
-    return not (isinstance(model, RCNN) and (model.box_head is None or model.proposals.kind == "precomputed"))
+    return bool(model.finds) and not (isinstance(model, RCNN) and model.proposals.kind == "precomputed")

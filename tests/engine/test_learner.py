@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from boxwright.config.training import Schedule, Stage, Steps, Train, WarmUp
-from boxwright.engine.batch_size import largest_batch, largest_that_fits
+from boxwright.engine.batch_size import largest_batch, largest_size, largest_that_fits
 from boxwright.engine.distributed import World
 from boxwright.engine.moving_mean import MovingMean
 from boxwright.engine.stages import parts_of
@@ -25,6 +25,19 @@ def test_the_largest_batch_that_fits_is_found(limit):
 
     assert largest_that_fits(fits, most=64) == min(limit, 64)
     assert len(tried) <= 14
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ((), (64, 512)),
+        (("model.input.resize.short_train=[64, 96]",), (96, 512)),
+        (("data.aspect_grouping=false",), (512, 512)),
+        (("data.augment.crop=[128, 160]", "data.augment.scale_jitter=[0.1, 2.0]"), (128, 160)),
+    ],
+)
+def test_a_batch_is_tried_with_the_largest_images_of_training(changes, size):
+    assert largest_size(tiny(*changes)) == size
 
 
 def test_an_automatic_batch_needs_a_gpu():

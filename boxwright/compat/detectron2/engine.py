@@ -32,8 +32,7 @@ class DefaultPredictor:
     def __call__(self, original_image: np.ndarray) -> dict[str, Instances]:
         """(H, W, 3) uint8 in blue, green, red -> {"instances": ...}, or {"proposals": ...} for an RPN alone."""
         found = self.model(np.ascontiguousarray(original_image[:, :, ::-1]))
-        settings = self.model.config.model
-        if settings.kind == "rcnn" and settings.box_head is None:
+        if not self.model.config.model.finds:
             return {"proposals": to_proposals(found)}
         return {"instances": to_instances(found)}
 
