@@ -29,6 +29,10 @@ class DensePredictions:
     def all_deltas(self) -> Tensor:
         return torch.cat(self.deltas, dim=1)
 
+    def at(self, image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """(S,) image and anchor -> logits (S,) and deltas (S, 4)."""
+        return self.all_logits[image, anchor], self.all_deltas[image, anchor]
+
     @property
     def level_of_anchor(self) -> Tensor:
         """(N,) int64."""

@@ -148,7 +148,8 @@ class RCNN(nn.Module):
             assert given is not None
             return None, self.given(given, frames, training=training)
         assert self.rpn is not None
-        dense = self.rpn([features[level] for level in self.proposal_levels], frames.batch_size)
+        predict = self.rpn.predict_for_training if training else self.rpn
+        dense = predict(self._proposal_maps(features), frames.batch_size)
         if given is None:
             return dense, self.rpn.select(dense, frames, training=training)
         check_given(given, len(frames))
@@ -156,6 +157,9 @@ class RCNN(nn.Module):
         counts = torch.tensor([len(one) for one in given], device=boxes.device)
         image = torch.repeat_interleave(torch.arange(len(given), device=boxes.device), counts)
         return dense, pad_regions(boxes, image, num_images=len(frames))
+
+    def _proposal_maps(self, features: Features) -> list[Tensor]:
+        return [features[level] for level in self.proposal_levels]
 
     def _detect(self, result: BoxResult, frames: Frames) -> Detected:
         assert self.boxes is not None
@@ -229,7 +233,7 @@ class RCNN(nn.Module):
         dense, found = self._propose(features, frames, proposals, training=True)
         losses: dict[str, Tensor] = {}
         if dense is not None and self.rpn is not None:
-            losses |= self.rpn.losses(dense, objects, frames, draw)
+            losses |= self.rpn.losses(self._proposal_maps(features), dense, objects, frames, draw)
         if self.boxes is None:
             return losses
         made = self.boxes.losses(features, found, objects, frames, draw)

@@ -1,8 +1,9 @@
 """The region proposal network: object or not, and where exactly, for every anchor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,14 @@ from boxwright.models.assignment import AnchorAssigner, Assigned
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames
-from boxwright.models.layers import ConvNorm
+from boxwright.models.layers import ConvNorm, activate
 from boxwright.models.losses import BoxLoss, at_least_one
 from boxwright.models.matching import NEGATIVE, POSITIVE
 from boxwright.models.objects import Objects
 from boxwright.models.proposals import ProposalSelector
 from boxwright.models.sampling import RPN_STREAM, Draw, Sampler
 
+Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ClassAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_level"]
 BoxAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_image"]
 
@@ -73,9 +75,39 @@ class RPN(nn.Module):
         both = per_anchor(scores, 2)
         return both[..., 0] - both[..., 1]
 
-    def losses(self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw) -> dict[str, Tensor]:
-        """-> loss_rpn_class and loss_rpn_box."""
-        return self.training_loss(dense, objects, frames, draw, self.anchors)
+    def predict_for_training(self, maps: Sequence[Tensor], batch_size: tuple[int, int]) -> DensePredictions:
+        """As `forward`, without gradients where `losses` looks at the few anchors it draws a second time.
+
+        Of some 80,000 cells an image some 200 have a loss; all others would have gradients of zero.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._looks_again):
+            return self(maps, batch_size)  # type: ignore[no-any-return]
+
+    def losses(
+        self, maps: Sequence[Tensor], dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw
+    ) -> dict[str, Tensor]:
+        """-> loss_rpn_class and loss_rpn_box; `dense` is what `predict_for_training` said of `maps`."""
+        look = partial(self._look_again, maps) if self._looks_again else dense.at
+        return self.training_loss(dense, objects, frames, draw, self.anchors, look)
+
+    @property
+    def _looks_again(self) -> bool:
+        """Cells are looked at one by one where one convolution without a norm stands between the map and the logits."""
+        return len(self.convs) == 1 and cast(ConvNorm, self.convs[0]).norm is None
+
+    def _look_again(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (S,) and deltas (S, 4) of S anchors, computed from the cells around them alone."""
+        cell = anchor // self.anchors.per_cell
+        of_cell = anchor - cell * self.anchors.per_cell
+        conv = cast(ConvNorm, self.convs[0])
+        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+        x = activate(F.linear(neighbourhoods(maps, image, cell), weight, conv.bias), conv.activation)
+        scores = F.linear(x, self.score.weight.flatten(1), self.score.bias)
+        deltas = F.linear(x, self.delta.weight.flatten(1), self.delta.bias).view(len(x), -1, 4)
+        row = torch.arange(len(x), device=x.device)
+        if not self.two_logits:
+            return scores[row, of_cell], deltas[row, of_cell]
+        return scores[row, 2 * of_cell] - scores[row, 2 * of_cell + 1], deltas[row, of_cell]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +123,10 @@ class RPNLoss:
     box_average: BoxAverage
 
     def __call__(
-        self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw, anchors: Anchors
+        self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw, anchors: Anchors, look: Look
     ) -> dict[str, Tensor]:
-        logits = dense.all_logits.float()
+        """`look` gives logits and deltas of the anchors that are drawn, with gradients."""
+        logits = dense.all_logits.detach().float()
         assigned = self.assigner(dense, objects, frames, anchors)
         positive, negative = assigned.label == POSITIVE, assigned.label == NEGATIVE
         if self.sampler.detectron_anchors:
@@ -103,23 +136,37 @@ class RPNLoss:
             if keys is None:
                 keys = draw.keys((logits.shape[0], logits.shape[1]), logits.device, stream=RPN_STREAM)
             positive, negative = self.sampler(positive, negative, keys)
-        class_loss = self._class_loss(logits, positive, negative, dense)
-        box_loss = self._box_loss(dense, assigned, positive, negative)
+        image, anchor = (positive | negative).nonzero(as_tuple=True)
+        is_positive = positive[image, anchor]
+        drawn, deltas = look(image, anchor)
+        class_loss = self._class_loss(drawn.float(), is_positive, anchor, positive, negative, dense)
+        box_loss = self._box_loss(deltas[is_positive], dense, assigned, positive, negative)
         return {"loss_rpn_class": class_loss, "loss_rpn_box": box_loss}
 
-    def _class_loss(self, logits: Tensor, positive: Tensor, negative: Tensor, dense: DensePredictions) -> Tensor:
-        image, anchor = (positive | negative).nonzero(as_tuple=True)
-        loss = _losses(logits[image, anchor], positive[image, anchor]) * self.class_weight
+    def _class_loss(
+        self,
+        drawn: Tensor,
+        is_positive: Tensor,
+        anchor: Tensor,
+        positive: Tensor,
+        negative: Tensor,
+        dense: DensePredictions,
+    ) -> Tensor:
+        """(S,) logits of the drawn anchors, which of them are positive, and their indices."""
+        loss = _losses(drawn, is_positive) * self.class_weight
         if self.class_average != "per_level":
             return loss.sum() / self._count(positive, negative, self.class_average)
         level = dense.level_of_anchor[anchor]
         counts = at_least_one(torch.bincount(level, minlength=len(dense.anchors)))
         return (loss / counts[level]).sum()
 
-    def _box_loss(self, dense: DensePredictions, assigned: Assigned, positive: Tensor, negative: Tensor) -> Tensor:
+    def _box_loss(
+        self, deltas: Tensor, dense: DensePredictions, assigned: Assigned, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """(P, 4) deltas of the positive anchors, in order of image and anchor."""
         image, anchor = positive.nonzero(as_tuple=True)
         targets = assigned.objects.boxes[assigned.owner[image, anchor]]
-        loss = self.box_loss(dense.all_deltas[image, anchor], dense.all_anchors[anchor], targets, self.coder)
+        loss = self.box_loss(deltas, dense.all_anchors[anchor], targets, self.coder)
         if self.box_average != "per_image":
             return loss.sum() / self._count(positive, negative, self.box_average)
         counts = (positive | negative).sum(dim=1).clamp(min=1)
@@ -131,6 +178,27 @@ class RPNLoss:
         if average == "sampled":
             return at_least_one(positive.sum() + negative.sum())
         return at_least_one((positive.sum(dim=1).clamp(min=1) + negative.sum(dim=1).clamp(min=1)).sum())
+
+
+def neighbourhoods(maps: Sequence[Tensor], image: Tensor, cell: Tensor) -> Tensor:
+    """The 3 x 3 cells around each of S cells -> (S, 9 C), as y, x, channel; zeros outside the map.
+
+    Maps (B, C, H, W), fine to coarse; (S,) image of each, and its index among the cells of all levels.
+    """
+    parts, first, order = [], 0, []
+    step = torch.arange(-1, 2, device=cell.device)
+    for x in maps:
+        height, width = x.shape[2:]
+        here = ((cell >= first) & (cell < first + height * width)).nonzero()[:, 0]
+        row, column = (cell[here] - first) // width, (cell[here] - first) % width
+        rows, columns = (row[:, None] + step)[:, :, None], (column[:, None] + step)[:, None]
+        is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        index = (image[here, None, None] * height + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
+        cells = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).index_select(0, index.flatten())
+        parts.append((cells * is_inside.reshape(-1, 1)).view(len(here), 9 * x.shape[1]))
+        order.append(here)
+        first += height * width
+    return torch.cat(parts)[torch.cat(order).argsort()]
 
 
 def _losses(logits: Tensor, positive: Tensor) -> Tensor:
