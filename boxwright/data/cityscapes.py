@@ -183,5 +183,6 @@ def write_cityscapes(annotations: Annotations, out: Path, *, split: str, file_na
 
 def _entry(info: ObjectInfo, size: Size, names: Sequence[str], losses: Losses) -> dict[str, Any]:
     losses["keypoints (Cityscapes has none)"] += info.keypoints is not None
+    losses["objects of classes that are background in Cityscapes"] += names[info.label] in STUFF
     ring = object_ring(info, size, losses)
     return {"label": names[info.label] + "group" * info.is_crowd, "polygon": ring.reshape(-1, 2).tolist()}

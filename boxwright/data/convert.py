@@ -1,14 +1,15 @@
 """Any format that is read -> any that is written, all splits of a source, pictures copied or linked."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from boxwright.errors import ConfigError, DatasetError
 
-from .annotations import Annotations
+from .annotations import CROWD, Annotations
 from .cityscapes import write_cityscapes
 from .coco_write import write_coco
 from .image_files import FreeNames, PlaceMode, flat_name, inner_name, need_folder_free, place_image
@@ -95,10 +96,15 @@ def write_dataset(
         conversion.losses += _write_split(annotations, out, split, to, names)
         conversion.losses["annotations that could not be read, left out"] += len(annotations.problems)
         conversion.splits[split] = len(kept)
-        conversion.objects += sum(len(annotations.rows(index)) for index in kept)
+        conversion.objects += sum(_num_written(annotations, index, to) for index in kept)
     if to == "yolo" and splits:
         write_yolo_yaml(out, next(iter(splits.values())), splits=list(splits))
     return conversion
+
+
+def _num_written(annotations: Annotations, image: int, to: Format) -> int:
+    flags = annotations.columns["flags"][annotations.rows(image)]
+    return len(flags) if to in ("coco", "cityscapes") else int((flags & CROWD == 0).sum())
 
 
 def _need_a_picture(splits: dict[str, Annotations]) -> None:
@@ -127,18 +133,25 @@ def _place_all(
     """-> the name of each image as the annotations of the new format give it; None where the picture is missing."""
     names: list[str | None] = []
     taken = free if to == "voc" else FreeNames()
-    for index in range(len(annotations)):
+    for index, file_name in enumerate(_without_common_folder(annotations)):
         source = annotations.path(index)
         if not source.exists():
             placing.losses["images whose file does not exist, left out"] += 1
             names.append(None)
             continue
-        name = taken.take(_new_name(annotations.image(index).file_name, to))
+        name = taken.take(_new_name(file_name, to))
         target = out / _folder(to, split) / name
         place_image(source, target, mode=placing.mode, unturn=source in placing.unturned)
         names.append(f"{split}/{name}" if to in ("coco", "lvis") else name)
         placing.on_image()
     return names
+
+
+def _without_common_folder(annotations: Annotations) -> list[str]:
+    """File names without the folders they all begin with: `images/train/` of a YOLO set has no place elsewhere."""
+    names = [PurePosixPath(inner_name(annotations.image(index).file_name)) for index in range(len(annotations))]
+    common = PurePosixPath(os.path.commonpath([name.parent for name in names])) if names else PurePosixPath()
+    return [name.relative_to(common).as_posix() for name in names]
 
 
 def _folder(to: Format, split: str) -> Path:
@@ -149,10 +162,10 @@ def _folder(to: Format, split: str) -> Path:
 
 def _new_name(file_name: str, to: Format) -> str:
     if to == "voc":
-        return Path(flat_name(file_name)).name
+        return flat_name(file_name)
     if to != "cityscapes":
-        return inner_name(file_name)
-    path = Path(inner_name(file_name))  # leftImg8bit/SPLIT/CITY/STEM_leftImg8bit.SUFFIX
+        return file_name
+    path = Path(file_name)  # leftImg8bit/SPLIT/CITY/STEM_leftImg8bit.SUFFIX
     stem = path.stem.removesuffix("_leftImg8bit")
     return f"all/{stem}_leftImg8bit{path.suffix}"
 

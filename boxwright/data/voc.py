@@ -51,7 +51,12 @@ def split_stems(folder: Path, split: str | None) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: cannot read the list of the split {split!r}: {error.strerror}") from error
-    return [line.split()[0] for line in lines if line.strip()]
+    return [_stem_of_line(folder, line.strip()) for line in lines if line.strip()]
+
+
+def _stem_of_line(folder: Path, line: str) -> str:
+    """The name, which may hold spaces, or the first word where a flag follows, as in the lists of one class."""
+    return line if (folder / "Annotations" / f"{line}.xml").exists() else line.split()[0]
 
 
 def class_names(folder: Path) -> set[str]:

@@ -207,8 +207,7 @@ def write_yolo_labels(annotations: Annotations, out: Path, *, split: str, file_n
         if file_name is None:
             continue
         lines = _lines(annotations, annotations.objects(index), annotations.size(index), losses)
-        path = (out / "labels" / split / file_name).with_suffix(".txt")
-        with atomic_write(path, "w") as file:
+        with atomic_write(label_path(out / "images" / split / file_name), "w") as file:
             file.write("".join(f"{line}\n" for line in lines))
     return losses
 

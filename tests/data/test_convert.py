@@ -88,7 +88,7 @@ def union(annotations, index):
     return np.any([np.zeros(size, dtype=bool), *bitmaps], axis=0)
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(FORMATS, 2)))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(FORMATS, repeat=2)))
 def test_every_format_is_converted_into_every_other(first, second, shapes, tmp_path):
     convert_dataset(shapes, tmp_path / "one", to=first, images="link")
     conversion = convert_dataset(tmp_path / "one", tmp_path / "two", to=second, images="link")
@@ -99,6 +99,33 @@ def test_every_format_is_converted_into_every_other(first, second, shapes, tmp_p
     assert without_crowds == sum(
         len(rows) for part in all_splits(tmp_path / "one").values() for rows in objects_by_image(part).values()
     )
+
+
+def test_names_lose_the_folders_of_the_old_layout(shapes, tmp_path):
+    convert_dataset(shapes, tmp_path / "one", to="yolo")
+    for to, place, count in (("yolo", "images/val", 2), ("voc", "JPEGImages", 6), ("coco", "images/val", 2)):
+        convert_dataset(tmp_path / "one", tmp_path / to, to=to)
+        assert len(list((tmp_path / to / place).glob("*.jpg"))) == count
+
+
+def test_folders_that_tell_pictures_apart_stay(coco_folder, tmp_path, picture):
+    folder = coco_folder(
+        lambda content: [image.update(file_name=f"day {image['id']}/images/a.png") for image in content["images"]]
+    )
+    for number, size in ((7, (40, 60)), (9, (50, 30))):
+        picture(folder / "images" / f"day {number}" / "images" / "a.png", size)
+    for to in ("yolo", "coco", "voc"):
+        convert_dataset(folder, tmp_path / to, to=to)
+        found = read_dataset(tmp_path / to)
+        assert (len(found), found.problems) == (2, ())
+        assert sorted(len(rows) for rows in map(found.objects, range(2))) == [1, 2 if to == "coco" else 1]
+
+
+def test_objects_are_counted_without_those_left_out(shapes, tmp_path):
+    for to in FORMATS:
+        conversion = convert_dataset(shapes, tmp_path / to, to=to)
+        after = all_splits(tmp_path / to)
+        assert conversion.objects == sum(part.num_objects for part in after.values())
 
 
 def test_masks_survive_yolo_to_the_area(shapes, tmp_path):
