@@ -34,7 +34,6 @@ from benchmarks.ops import processor
 from benchmarks.peers import PEERS, Torchvision, make, share_equal
 from boxwright.engine.speed import (
     best_rate,
-    count_detection,
     count_operations,
     make_pictures,
     make_targets,
@@ -158,7 +157,7 @@ def sides(row: Row) -> tuple[Callable[[], Any], Callable[[], Any], float, float 
     equal, near = (share_equal(mine, others, tolerance=tolerance) for tolerance in (EQUAL, NEAR))
     if row.precision == "fp32" and near < ENOUGH:
         raise SystemExit(f"{row.name}: only {near:.2%} of the detections are equal")
-    return lambda: detector(pictures), detect, count_detection(detector, pictures), round(equal, 4)
+    return lambda: detector(pictures), detect, count_operations(lambda: detector(pictures)), round(equal, 4)
 
 
 def both(row: Row) -> tuple[nn.Module, bw.Detector]:

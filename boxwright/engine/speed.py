@@ -1,5 +1,6 @@
 """How fast a model runs, and how fast this machine could run its convolutions and matrix products alone."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -42,15 +43,13 @@ def measure_detection(detector: Detector, *, size: Size, batch: int, rounds: int
     def run() -> None:
         detector(pictures, batch_size=batch)
 
-    seconds = median_seconds(run, rounds, detector.device)
-    return _speed(seconds, batch, count_detection(detector, pictures), detector)
+    return _speed(median_seconds(run, rounds, detector.device), batch, count_operations(run), detector)
 
 
 def measure_training(detector: Detector, *, size: Size, batch: int, rounds: int) -> Speed:
     """Losses, gradients and an update by SGD; pictures and objects are in memory."""
     step = training_step(detector, make_pictures(size, batch), make_targets(detector, size, batch))
-    seconds = median_seconds(step, rounds, detector.device)
-    return _speed(seconds, batch, count_operations(step), detector)
+    return _speed(median_seconds(step, rounds, detector.device), batch, count_operations(step), detector)
 
 
 def training_step(detector: Detector, pictures: Sequence[RgbImage], targets: Sequence[Target]) -> Callable[[], float]:
@@ -124,19 +123,25 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
 # --- the floor
 
 
-def count_detection(detector: Detector, pictures: Sequence[RgbImage]) -> float:
-    """With gradients recorded, since packed layers are calls that PyTorch does not count."""
-    batch = detector.batch([detector.prepare(picture) for picture in pictures])
-    detector.model.eval()
-    with torch.enable_grad():
-        return count_operations(lambda: detector.model(batch))
-
-
 def count_operations(call: Callable[[], object]) -> float:
     """Multiplications and additions in convolutions and matrix products."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_PACKED) as counter:
         call()
     return float(counter.get_total_flops())
+
+
+def _packed_operations(x: Size, second: Size, third: Size | None, *_: object, out_shape: Size, **__: object) -> int:
+    """Of a packed layer, which PyTorch does not count itself: (x, weight, bias) or (x, residual, weight).
+
+    Weights are (O, I, h, w) or (O, I).
+    """
+    weight = second if third is None or len(third) == 1 else third
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
+_PACKED = dict.fromkeys(
+    (torch.ops.mkldnn._convolution_pointwise, torch.ops.mkldnn._linear_pointwise), _packed_operations
+)
 
 
 def best_rate(device: torch.device, dtype: torch.dtype) -> float:
