@@ -14,7 +14,8 @@ from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.errors import ConfigError, ShapeError
 from boxwright.models.build import build_model
-from boxwright.models.layers import fitting_layout, fold_in_training
+from boxwright.models.layers import ConvNorm, Dense, fitting_layout, fold_in_training
+from boxwright.models.quantised import check_supported, ranges_seen, result_dtype
 from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
@@ -130,6 +131,21 @@ class Detector:
         with self.autocast():
             raw = self.model(batch, **self._given(batch, proposals))
         return self.to_original(raw, batch)
+
+    def quantise(self, images: Sequence[ImageSource]) -> int:
+        """Has layers compute on bytes from now on when it detects, on CPUs; returns how many.
+
+        Some typical images tell in which range the input of each layer lies. Group norms, and layers that no image
+        reached, stay as they were. Nothing of it is saved with the weights.
+        """
+        check_supported(self.device)
+        layers = [m for m in self.model.modules() if isinstance(m, ConvNorm | Dense) and m.quantises]
+        with ranges_seen(layers) as finders:
+            self(list(images))
+        for layer, finder in zip(layers, finders, strict=True):
+            layer.within = finder.range()
+        self.precision = "bf16" if result_dtype() == torch.bfloat16 else "fp32"
+        return sum(layer.within is not None for layer in layers)
 
     # --- looking inside
 

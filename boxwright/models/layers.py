@@ -7,20 +7,18 @@ of a batch norm are X.norm.weight, X.norm.bias, X.norm.running_mean and X.norm.r
 Shapes: N images or regions, C channels, H x W cells; tensors are (N, C, H, W) in either memory format.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from boxwright.errors import ConfigError
 from boxwright.models.packed import PackedConv, PackedLinear, packing_dtype, versions
+from boxwright.models.quantised import QuantisedConv, QuantisedLinear, Range
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
 Activation = Literal["relu", "silu", "hardswish"]
@@ -176,7 +174,8 @@ class ConvNorm(nn.Conv2d):
     folds = True
 
     norm: nn.Module | None
-    packed: PackedConv | None = None
+    packed: PackedConv | QuantisedConv | None = None
+    within: Range | None = None  # where inputs lie: set for a convolution that is to compute on bytes
 
     def __init__(
         self,
@@ -227,17 +226,24 @@ class ConvNorm(nn.Conv2d):
     def _packs(self, residual: Tensor | None) -> bool:
         """Whether it is a plain convolution with at most a constant norm; of sums oneDNN knows but the ReLU."""
         is_known = residual is None or self.activation in (None, "relu")
-        return (
-            is_known and (self.norm is None or is_constant(self.norm)) and type(self).convolve is ConvNorm.convolve
-        )
+        return is_known and (self.norm is None or is_constant(self.norm)) and type(self).convolve is ConvNorm.convolve
 
-    def _packed_for(self, x: Tensor) -> PackedConv:
+    @property
+    def quantises(self) -> bool:
+        """Whether it may compute on bytes: wide enough that this is worth while, and known to oneDNN."""
+        is_known = self._packs(None) and self.activation in (None, "relu") and self.groups == 1
+        return is_known and self.in_channels >= 16 and self.out_channels >= 16
+
+    def _packed_for(self, x: Tensor) -> PackedConv | QuantisedConv:
         of_norm = norm_tensors(self.norm) if is_constant(self.norm) else ()
-        key = (x.dtype, versions([self.weight, self.bias, *of_norm]))
+        key = (x.dtype, self.within, versions([self.weight, self.bias, *of_norm]))
         if self.packed is None or self.packed.key != key:
             affine = running_affine(self.norm)
             made = (self.weight, self.bias) if affine is None else folded(self.weight, self.bias, *affine)
-            self.packed = PackedConv(self, *made, x, key=key)
+            if self.within is None:
+                self.packed = PackedConv(self, *made, x, key=key)
+            else:
+                self.packed = QuantisedConv(self, *made, x, self.within, key=key)
         return self.packed
 
     def __getstate__(self) -> dict[str, Any]:
@@ -255,7 +261,8 @@ class ConvNorm(nn.Conv2d):
 class Dense(nn.Linear):
     """A fully connected layer, then its activation. Keys: weight, bias."""
 
-    packed: PackedLinear | None = None
+    packed: PackedLinear | QuantisedLinear | None = None
+    within: Range | None = None
 
     def __init__(self, in_features: int, out_features: int, *, activation: Activation | None = None) -> None:
         super().__init__(in_features, out_features)
@@ -269,10 +276,16 @@ class Dense(nn.Linear):
         self.packed = None
         return activate(super().forward(x), self.activation)
 
-    def _packed_for(self, x: Tensor) -> PackedLinear:
-        key = (x.dtype, versions([self.weight, self.bias]))
+    @property
+    def quantises(self) -> bool:
+        """Not the last layers, whose results are scores and boxes."""
+        return self.activation == "relu"
+
+    def _packed_for(self, x: Tensor) -> PackedLinear | QuantisedLinear:
+        key = (x.dtype, self.within, versions([self.weight, self.bias]))
         if self.packed is None or self.packed.key != key:
-            self.packed = PackedLinear(self, x, key=key)
+            quantised = None if self.within is None else QuantisedLinear(self, x, self.within, key=key)
+            self.packed = quantised or PackedLinear(self, x, key=key)
         return self.packed
 
     def __getstate__(self) -> dict[str, Any]:
@@ -319,55 +332,6 @@ def freeze(module: nn.Module, *, norm: FrozenNorm = "frozen_bn") -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm):
                 setattr(parent, name, FrozenBatchNorm.of(child))
-
-
-class Stage(nn.Sequential):
-    """Residual blocks that follow each other, named by the keys of `blocks`.
-
-    `checkpoint=True` keeps only the input of each block for the backward pass and computes the rest again.
-    """
-
-    def __init__(
-        self, blocks: Mapping[str, nn.Module], *, out_channels: int, stride: int, checkpoint: bool = False
-    ) -> None:
-        super().__init__()
-        for name, block in blocks.items():
-            self.add_module(name, block)
-        self.out_channels = out_channels
-        self.stride = stride
-        self.checkpoint = checkpoint
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, out_channels, H / stride, W / stride)."""
-        for block in self:
-            x = run_block(block, x, checkpointed=self.checkpoint)
-        return x
-
-
-def run_block(block: nn.Module, x: Tensor, *, checkpointed: bool) -> Tensor:
-    """block(x), computed a second time in the backward pass instead of kept, if `checkpointed`."""
-    if not (checkpointed and torch.is_grad_enabled()):
-        return cast(Tensor, block(x))
-    contexts = partial(_recompute_contexts, block)
-    return cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=contexts))
-
-
-def _recompute_contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(block)
-
-
-@contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Without it, the second computation would count the same batch again in the running statistics."""
-    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def init_msra(conv: nn.Conv2d) -> None:

@@ -14,8 +14,8 @@ from boxwright.models.layers import (
     freeze,
     init_convolutions,
     init_msra_per_group,
-    run_block,
 )
+from boxwright.models.stage import run_block
 
 BLOCKS: tuple[tuple[int, int, int, bool, Activation, int], ...] = (
     # kernel size, expanded channels, out channels, squeeze-and-excite, activation, stride

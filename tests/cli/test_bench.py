@@ -40,3 +40,11 @@ def test_the_table_names_every_figure(config, capsys):
 def test_a_size_that_is_none_is_refused(config, size, capsys):
     assert run(["bench", config, "--size", size]) == 2
     assert "800x1199" in capsys.readouterr().err
+
+
+def test_bytes_are_measured_but_do_not_train(config, capsys):
+    options = ["--size", "64x96", "--rounds", "1", "--device", "cpu", "--precision", "int8"]
+    assert run(["bench", config, "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == "int8"
+    assert run(["bench", config, "--train", *options]) == 2
+    assert "take bf16" in capsys.readouterr().err

@@ -12,12 +12,12 @@ from boxwright.models.layers import (
     FrozenBatchNorm,
     Norm,
     RunningBatchNorm,
-    Stage,
     freeze,
     init_msra,
     init_msra_per_group,
     init_xavier,
 )
+from boxwright.models.stage import Stage
 
 KINDS = ["frozen_bn", "bn", "sync_bn", "gn"]
 

@@ -1,0 +1,134 @@
+"""Convolutions and fully connected layers on bytes: inference on CPUs, with ranges found by calibration.
+
+Inputs become bytes by one scale and zero for a layer, weights signed bytes by one scale for an output channel; sums
+are whole numbers. Results are bfloat16 where the CPU computes in it, else float32.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from boxwright.errors import BackendError
+from boxwright.ops.cpu.quantise import quantise
+
+_ATTRIBUTES = {None: "none", "relu": "relu"}
+_MOST_SAMPLED = 1 << 16
+_SHARE_INSIDE = 0.9999  # of the values of an input; the few beyond are clamped
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that an input takes; it holds 0, which padding needs to have a byte of its own."""
+
+    low: float
+    high: float
+
+    @property
+    def scale(self) -> float:
+        return max(self.high - self.low, 1e-8) / 255
+
+    @property
+    def zero_point(self) -> int:
+        return round(-self.low / self.scale)
+
+
+class QuantisedConv:
+    """A convolution with its bias, a residual and its activation."""
+
+    def __init__(
+        self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor, within: Range, *, key: object
+    ) -> None:
+        """`weight` and `bias` have the norm multiplied in; `x` is a first input."""
+        self.key, self.within = key, within
+        self.scales, integers = _integers(weight)
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.bias = None if bias is None else bias.float()
+        self.place = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        given = (integers, self.scales, within.scale, within.zero_point)
+        self.weight = torch.ops.onednn.qconv_prepack(*given, *self.place, list(x.shape))
+
+    def __call__(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
+        """(N, C, H, W), and (N, O, H', W') or nothing -> (N, O, H', W'); the sum is written over the residual."""
+        scale, zero = self.within.scale, self.within.zero_point
+        layer = (quantise(x, scale, zero), scale, zero, self.weight, self.scales, self.zeros)
+        attribute = _ATTRIBUTES[activation]
+        if residual is None:
+            tail: tuple[Any, ...] = (self.bias, *self.place, 1.0, 0, result_dtype(), attribute, [], "")
+            return torch.ops.onednn.qconv_pointwise(*layer, *tail)  # type: ignore[no-any-return]
+        total = residual.to(result_dtype()).contiguous(memory_format=torch.channels_last)
+        sum_with = (total, self.bias, *self.place, 1.0, 0, result_dtype(), 1.0, 0)
+        return torch.ops.onednn.qconv2d_pointwise.binary(*layer, *sum_with, "sum", 1.0, attribute, [], "")  # type: ignore[no-any-return]
+
+
+class QuantisedLinear:
+    """A fully connected layer with its bias and activation."""
+
+    def __init__(self, layer: nn.Linear, x: Tensor, within: Range, *, key: object) -> None:
+        self.key, self.within = key, within
+        self.scales, integers = _integers(layer.weight)
+        self.zeros = torch.zeros(len(integers), dtype=torch.int32)
+        self.bias = layer.bias.float()
+        self.weight = torch.ops.onednn.qlinear_prepack(integers, list(x.shape))
+
+    def __call__(self, x: Tensor, activation: str | None) -> Tensor:
+        """(N, I) -> (N, O)."""
+        scale, zero = self.within.scale, self.within.zero_point
+        layer = (quantise(x, scale, zero), scale, zero, self.weight, self.scales, self.zeros, self.bias)
+        tail: tuple[Any, ...] = (1.0, 0, result_dtype(), _ATTRIBUTES[activation], [], "")
+        return torch.ops.onednn.qlinear_pointwise(*layer, *tail)  # type: ignore[no-any-return]
+
+
+def result_dtype() -> torch.dtype:
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def _integers(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(O, ...) -> (O,) scales and int8 weights."""
+    flat = weight.float().flatten(1)
+    scales = flat.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return scales, (flat / scales[:, None]).round().to(torch.int8).view_as(weight)
+
+
+# --- calibration
+
+
+class RangeFinder:
+    """Sees the inputs of a layer and remembers how far they reach."""
+
+    def __init__(self) -> None:
+        self.low = self.high = 0.0
+
+    def see(self, x: Tensor) -> None:
+        values = x.detach().float().flatten()
+        values = values[:: max(len(values) // _MOST_SAMPLED, 1)]
+        if len(values):
+            low, high = torch.quantile(values, torch.tensor([1 - _SHARE_INSIDE, _SHARE_INSIDE])).tolist()
+            self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def range(self) -> Range | None:
+        """None where nothing was seen."""
+        return Range(self.low, self.high) if self.high > self.low else None
+
+
+@contextmanager
+def ranges_seen(layers: Sequence[nn.Module]) -> Iterator[list[RangeFinder]]:
+    """Within the block every call of a layer shows its input to the finder of the same place."""
+    finders = [RangeFinder() for _ in layers]
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs, finder=finder: finder.see(inputs[0]))
+        for layer, finder in zip(layers, finders, strict=True)
+    ]
+    try:
+        yield finders
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def check_supported(device: torch.device) -> None:
+    if device.type != "cpu" or not torch.backends.mkldnn.enabled:
+        raise BackendError(f"int8 needs a CPU and a PyTorch with oneDNN; the model is on {device}: take bf16 there")
