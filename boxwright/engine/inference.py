@@ -16,6 +16,7 @@ from boxwright.errors import ConfigError, ShapeError
 from boxwright.models.build import build_model
 from boxwright.models.layers import ConvNorm, Dense, fitting_layout, fold_in_training
 from boxwright.models.quantised import check_supported, ranges_seen, result_dtype
+from boxwright.models.resnet import BasicBlock, Bottleneck
 from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
@@ -144,6 +145,9 @@ class Detector:
             self(list(images))
         for layer, finder in zip(layers, finders, strict=True):
             layer.within = finder.range()
+        for block in self.model.modules():
+            if isinstance(block, BasicBlock | Bottleneck):
+                block.pass_bytes()
         self.precision = "bf16" if result_dtype() == torch.bfloat16 else "fp32"
         return sum(layer.within is not None for layer in layers)
 

@@ -176,6 +176,7 @@ class ConvNorm(nn.Conv2d):
     norm: nn.Module | None
     packed: PackedConv | QuantisedConv | None = None
     within: Range | None = None  # where inputs lie: set for a convolution that is to compute on bytes
+    result_within: Range | None = None  # where those of its only reader lie, which computes on bytes too
 
     def __init__(
         self,
@@ -236,14 +237,15 @@ class ConvNorm(nn.Conv2d):
 
     def _packed_for(self, x: Tensor) -> PackedConv | QuantisedConv:
         of_norm = norm_tensors(self.norm) if is_constant(self.norm) else ()
-        key = (x.dtype, self.within, versions([self.weight, self.bias, *of_norm]))
+        key = (x.dtype, self.within, self.result_within, versions([self.weight, self.bias, *of_norm]))
         if self.packed is None or self.packed.key != key:
             affine = running_affine(self.norm)
             made = (self.weight, self.bias) if affine is None else folded(self.weight, self.bias, *affine)
             if self.within is None:
                 self.packed = PackedConv(self, *made, x, key=key)
             else:
-                self.packed = QuantisedConv(self, *made, x, self.within, key=key)
+                within, to = self.within, self.result_within
+                self.packed = QuantisedConv(self, *made, x, within=within, result_within=to, key=key)
         return self.packed
 
     def __getstate__(self) -> dict[str, Any]:

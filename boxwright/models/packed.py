@@ -18,6 +18,8 @@ def packing_dtype(x: Tensor) -> torch.dtype | None:
     """What a packed layer computes in for `x`; None where it is not for `x`: it learns, is compiled, is elsewhere."""
     if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
         return None
+    if x.dtype == torch.uint8:  # from one quantised layer to the next
+        return x.dtype
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     return dtype if dtype in _DTYPES and x.numel() and torch.backends.mkldnn.enabled else None
 

@@ -40,10 +40,18 @@ class QuantisedConv:
     """A convolution with its bias, a residual and its activation."""
 
     def __init__(
-        self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor, within: Range, *, key: object
+        self,
+        conv: nn.Conv2d,
+        weight: Tensor,
+        bias: Tensor | None,
+        x: Tensor,
+        *,
+        within: Range,
+        result_within: Range | None,
+        key: object,
     ) -> None:
         """`weight` and `bias` have the norm multiplied in; `x` is a first input."""
-        self.key, self.within = key, within
+        self.key, self.within, self.result_within = key, within, result_within
         self.scales, integers = _integers(weight)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self.bias = None if bias is None else bias.float()
@@ -52,12 +60,20 @@ class QuantisedConv:
         self.weight = torch.ops.onednn.qconv_prepack(*given, *self.place, list(x.shape))
 
     def __call__(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
-        """(N, C, H, W), and (N, O, H', W') or nothing -> (N, O, H', W'); the sum is written over the residual."""
+        """(N, C, H, W), and (N, O, H', W') or nothing -> (N, O, H', W'); the sum is written over the residual.
+
+        Bytes as input are taken as they are; bytes come out where the next layer's range is known.
+        """
         scale, zero = self.within.scale, self.within.zero_point
-        layer = (quantise(x, scale, zero), scale, zero, self.weight, self.scales, self.zeros)
+        levels = x if x.dtype == torch.uint8 else quantise(x, scale, zero)
+        layer = (levels, scale, zero, self.weight, self.scales, self.zeros)
         attribute = _ATTRIBUTES[activation]
+        if residual is None and self.result_within is not None:
+            to = self.result_within
+            tail: tuple[Any, ...] = (self.bias, *self.place, to.scale, to.zero_point, torch.uint8, attribute, [], "")
+            return torch.ops.onednn.qconv_pointwise(*layer, *tail)  # type: ignore[no-any-return]
         if residual is None:
-            tail: tuple[Any, ...] = (self.bias, *self.place, 1.0, 0, result_dtype(), attribute, [], "")
+            tail = (self.bias, *self.place, 1.0, 0, result_dtype(), attribute, [], "")
             return torch.ops.onednn.qconv_pointwise(*layer, *tail)  # type: ignore[no-any-return]
         total = residual.to(result_dtype()).contiguous(memory_format=torch.channels_last)
         sum_with = (total, self.bias, *self.place, 1.0, 0, result_dtype(), 1.0, 0)

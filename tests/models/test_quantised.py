@@ -8,6 +8,7 @@ from boxwright.engine.inference import Detector
 from boxwright.errors import BackendError
 from boxwright.models.layers import ConvNorm, Dense, Norm
 from boxwright.models.quantised import Range, check_supported, ranges_seen
+from boxwright.models.resnet import make_stage
 from boxwright.ops.cpu.quantise import quantise
 from tests.models.small import small
 from tests.models.test_layers import randomize_norms
@@ -54,6 +55,19 @@ def test_a_fully_connected_layer_on_bytes_is_near():
     torch.manual_seed(0)
     exact, rough = calibrated(Dense(64, 40, activation="relu"), torch.randn(30, 64))
     assert 0 < error(exact, rough) < 0.02
+
+
+def test_between_two_convolutions_of_a_block_only_bytes_are_written():
+    torch.manual_seed(0)
+    block = randomize_norms(make_stage(level="c2", depth=50, norm=Norm(kind="frozen_bn")).get_submodule("0")).eval()
+    x = torch.randn(1, 64, 12, 9)
+    exact, _ = calibrated(block.conv1, x)
+    block.conv2.within = Range(0.0, exact.max().item())
+    block.pass_bytes()
+    with torch.no_grad():
+        between = block.conv1(x)
+        assert between.dtype == torch.uint8
+        assert error(block.conv2(exact), block.conv2(between)) < 0.02
 
 
 def test_weights_that_change_are_noticed():
