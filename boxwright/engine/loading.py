@@ -19,6 +19,7 @@ from boxwright.interop.zoo.configs import is_published
 from boxwright.interop.zoo.models import ZooModel, find_model
 
 from .inference import Detector, Precision
+from .unfilled import UnfilledParameters
 
 Progress = Callable[[int, int | None], None]
 
@@ -58,7 +59,7 @@ def load(
     options: _Options = {"device": device, "precision": precision, "overrides": overrides}
     if found is None:
         assert settings is not None
-        return _empty(settings, **options)
+        return _detector(settings, **options)
     return detector_of(found, config=settings, where=str(weights or source), **options)
 
 
@@ -77,7 +78,8 @@ def detector_of(
     settings = config if isinstance(config, Config) else load_config(config)
     if len(weights.class_names) == settings.model.num_classes:
         settings = override(settings, [f"model.class_names={list(weights.class_names)!r}"])
-    detector = _empty(settings, device=device, precision=precision, overrides=overrides)
+    with UnfilledParameters():
+        detector = _detector(settings, device=device, precision=precision, overrides=overrides)
     report = load_state(detector.model, weights)
     _check_complete(report, where)
     if report.unexpected:
@@ -130,7 +132,9 @@ class _Options(TypedDict):
     overrides: Sequence[str]
 
 
-def _empty(config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]) -> Detector:
+def _detector(
+    config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]
+) -> Detector:
     """With random weights."""
     return Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
 

@@ -1,8 +1,7 @@
 """safetensors files: a header of JSON and plain numbers. Nothing in them can run.
 
-The library of that name reads and writes the format; this file turns its errors into ours, gives the tensors memory
-of their own (so that a later change of the file cannot change or crash a model), and keeps our two metadata entries:
-the config as YAML and the class names as JSON.
+The library of that name reads and writes the format; this file turns its errors into ours and keeps our two metadata
+entries: the config as YAML and the class names as JSON.
 """
 
 import json
@@ -21,11 +20,15 @@ CONFIG, CLASS_NAMES = "boxwright.config", "boxwright.class_names"
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors by name, and the metadata: our own as "config" (text) and "class_names" (list), the rest as it is."""
+    """The tensors by name, and the metadata: our own as "config" (text) and "class_names" (list), the rest as it is.
+
+    The tensors are windows on the file: nothing is read before it is used. What shall outlive a change of the file is
+    copied, as a model copies its weights.
+    """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise WeightsError(f"{path}: cannot be read as safetensors ({error}). Fetch or save the file again.") from error
     return tensors, _our_metadata(metadata, path)

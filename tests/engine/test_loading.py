@@ -35,6 +35,45 @@ def test_our_own_file_is_complete(ours):
     assert torch.equal(detector(picture()).boxes, tiny_detector()(picture()).boxes)
 
 
+def assert_same(found, expected):
+    """The same numbers in every parameter and buffer, in the same layout."""
+    tensors, others = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (found.model, expected.model))
+    assert tensors.keys() == others.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, others[name]), name
+        assert tensor.stride() == others[name].stride(), name
+        assert tensor.requires_grad == others[name].requires_grad, name
+    assert found.memory_format == expected.memory_format
+
+
+@pytest.mark.parametrize("changes", [(), ("model.backbone.norm.kind=gn", "model.backbone.norm.groups=4")])
+def test_nothing_random_is_drawn_for_a_model_from_a_file_and_it_is_the_same(changes, tmp_path):
+    settings = override(tiny_config(), changes)
+    torch.manual_seed(3)
+    expected = Detector(config=settings)
+    save(expected, tmp_path / "w.safetensors")
+    before = torch.get_rng_state()
+    found = load(settings, tmp_path / "w.safetensors", device="cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_same(found, expected)
+
+
+def test_a_model_without_weights_has_the_random_ones_of_its_seed(ours):
+    load(ours, device="cpu")
+    torch.manual_seed(3)
+    expected = Detector(config=tiny_config())
+    torch.manual_seed(3)
+    assert_same(load(tiny_config(), device="cpu"), expected)
+
+
+def test_a_model_does_not_change_with_the_file_it_came_from(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save(tiny_detector(), path)
+    detector = load(path, device="cpu")
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    assert_same(detector, tiny_detector())
+
+
 def test_settings_may_be_an_object_a_file_or_a_name(ours, foreign, tmp_path):
     save_config(tiny_config(), tmp_path / "tiny.yaml")
     for source in (tiny_config(), tmp_path / "tiny.yaml", str(tmp_path / "tiny.yaml")):
