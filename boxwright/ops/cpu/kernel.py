@@ -15,6 +15,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.runtime.nrt import rtsys
 
 _fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # Windows has none
 
@@ -44,16 +45,18 @@ class _SharedCache(FunctionCache):  # type: ignore[misc]
 
     Two processes that store different signatures of one function at the same moment could give both the same file
     name: a lock on the folder prevents it. And code is reused only while no source of the kernels has changed, since
-    a kernel contains those that it calls from other files.
+    a kernel contains those that it calls from other files. What is stored is read without setting the compiler up,
+    which Numba does first and which takes longer than all else; a kernel that has to be compiled sets it up itself.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self._cache_file._source_stamp = (self._cache_file._source_stamp, _digest_of_sources())
 
-    def load_overload(self, *args: Any) -> Any:
-        with _locked(Path(self.cache_path)):
-            return super().load_overload(*args)
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        rtsys.initialize(target)
+        with _locked(Path(self.cache_path)), self._guard_against_spurious_io_errors():
+            return self._load_overload(signature, target)
 
     def save_overload(self, *args: Any) -> None:
         with _locked(Path(self.cache_path)):
