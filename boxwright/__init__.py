@@ -3,6 +3,9 @@
 The names below are the public contract. They are imported when first used, so `import boxwright` costs nothing.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +46,24 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'boxwright' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
+    with _nothing_collected():
+        globals()[name] = value = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """What is imported stays: Python would search some 200,000 new objects for garbage, several times and in vain."""
+    if not gc.isenabled() or gc.get_freeze_count():  # somebody has plans of their own
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.unfreeze()  # among the old objects now, which are searched seldom
+        gc.enable()
 
 
 def __dir__() -> list[str]:

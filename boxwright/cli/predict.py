@@ -36,7 +36,7 @@ def predict(
 
       boxwright predict street.jpg --model torchvision/maskrcnn_resnet50_fpn_v2 --out found
     """
-    from boxwright.engine.loading import load
+    from boxwright import load
 
     paths = find_images(images)
     if out is None and json_file is None:

@@ -43,7 +43,7 @@ def train(
     if gpus > 1:
         _launch(gpus)
         return
-    from boxwright.engine.train import train as run_training
+    from boxwright import train as run_training
 
     changes = list(overrides or [])
     if weights is not None:
