@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from boxwright.errors import ConfigError
-from boxwright.models.packed import PackedConv, PackedLinear, packing_dtype, versions
+from boxwright.models.packed import PackedConv, PackedLinear, packing_dtype, state_of
 from boxwright.models.quantised import QuantisedConv, QuantisedLinear, Range
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
@@ -224,6 +224,11 @@ class ConvNorm(nn.Conv2d):
             out += residual  # `out` was made here and nobody else holds it
         return activate(out, self.activation)
 
+    def learning_weight(self) -> tuple[Tensor, Tensor | None]:
+        """(O, I, h, w) and (O,) for a caller that computes with them in training, and so may change them."""
+        self.packed = None
+        return self.weight, self.bias
+
     def _packs(self, residual: Tensor | None) -> bool:
         """Whether it is a plain convolution with at most a constant norm; of sums oneDNN knows but the ReLU."""
         is_known = residual is None or self.activation in (None, "relu")
@@ -237,7 +242,7 @@ class ConvNorm(nn.Conv2d):
 
     def _packed_for(self, x: Tensor) -> PackedConv | QuantisedConv:
         of_norm = norm_tensors(self.norm) if is_constant(self.norm) else ()
-        key = (x.dtype, self.within, self.result_within, versions([self.weight, self.bias, *of_norm]))
+        key = (x.dtype, self.within, self.result_within, state_of(self.weight, self.bias, *of_norm))
         if self.packed is None or self.packed.key != key:
             affine = running_affine(self.norm)
             made = (self.weight, self.bias) if affine is None else folded(self.weight, self.bias, *affine)
@@ -284,7 +289,7 @@ class Dense(nn.Linear):
         return self.activation == "relu"
 
     def _packed_for(self, x: Tensor) -> PackedLinear | QuantisedLinear:
-        key = (x.dtype, self.within, versions([self.weight, self.bias]))
+        key = (x.dtype, self.within, state_of(self.weight, self.bias))
         if self.packed is None or self.packed.key != key:
             quantised = None if self.within is None else QuantisedLinear(self, x, self.within, key=key)
             self.packed = quantised or PackedLinear(self, x, key=key)

@@ -4,7 +4,6 @@ The sum with a residual and the activation happen while a value is still in a re
 again.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 _ATTRIBUTES = {None: "none", "relu": "relu", "silu": "swish", "hardswish": "hardswish"}  # oneDNN's names
 _DTYPES = (torch.float32, torch.bfloat16)
+_SAMPLED = 16
 
 
 def packing_dtype(x: Tensor) -> torch.dtype | None:
@@ -58,6 +58,11 @@ class PackedLinear:
         return out
 
 
-def versions(tensors: Sequence[Tensor | None]) -> tuple[tuple[int, int], ...]:
-    """Changes whenever one of the tensors is written to or replaced."""
-    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors if t is not None)
+def state_of(weight: Tensor, *others: Tensor | None) -> object:
+    """Changes whenever one of the tensors is replaced or written to.
+
+    PyTorch does not count what is written through `.data`, or by a fused optimiser, so some values count as well.
+    """
+    some = weight.detach().flatten()[:: max(weight.numel() // _SAMPLED, 1)].tolist()
+    tensors = [t for t in (weight, *others) if t is not None]
+    return some, [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]

@@ -100,10 +100,11 @@ class RPN(nn.Module):
         cell = anchor // self.anchors.per_cell
         of_cell = anchor - cell * self.anchors.per_cell
         conv = cast(ConvNorm, self.convs[0])
-        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
-        x = activate(F.linear(neighbourhoods(maps, image, cell), weight, conv.bias), conv.activation)
-        scores = F.linear(x, self.score.weight.flatten(1), self.score.bias)
-        deltas = F.linear(x, self.delta.weight.flatten(1), self.delta.bias).view(len(x), -1, 4)
+        weight, bias = conv.learning_weight()
+        around = neighbourhoods(maps, image, cell)
+        x = activate(F.linear(around, weight.permute(0, 2, 3, 1).flatten(1), bias), conv.activation)
+        scores, deltas = (_on_vectors(layer, x) for layer in (self.score, self.delta))
+        deltas = deltas.view(len(x), -1, 4)
         row = torch.arange(len(x), device=x.device)
         if not self.two_logits:
             return scores[row, of_cell], deltas[row, of_cell]
@@ -178,6 +179,12 @@ class RPNLoss:
         if average == "sampled":
             return at_least_one(positive.sum() + negative.sum())
         return at_least_one((positive.sum(dim=1).clamp(min=1) + negative.sum(dim=1).clamp(min=1)).sum())
+
+
+def _on_vectors(layer: ConvNorm, x: Tensor) -> Tensor:
+    """A 1x1 convolution on (S, C) -> (S, O)."""
+    weight, bias = layer.learning_weight()
+    return F.linear(x, weight.flatten(1), bias)
 
 
 def neighbourhoods(maps: Sequence[Tensor], image: Tensor, cell: Tensor) -> Tensor:

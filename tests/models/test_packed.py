@@ -88,7 +88,18 @@ def replaced(conv):
     conv.weight = torch.nn.Parameter(conv.weight.detach() * 2)
 
 
-@pytest.mark.parametrize("change", [in_place, from_a_checkpoint, in_its_norm, replaced])
+def behind_its_back(conv):
+    conv.weight.data.mul_(2)
+
+
+def by_a_fused_optimiser(conv):
+    conv.weight.grad = torch.ones_like(conv.weight)
+    torch.optim.SGD([conv.weight], lr=0.1, fused=True).step()
+
+
+@pytest.mark.parametrize(
+    "change", [in_place, from_a_checkpoint, in_its_norm, replaced, behind_its_back, by_a_fused_optimiser]
+)
 def test_changed_weights_are_noticed(change):
     conv, x = make(), torch.randn(1, 8, 6, 6)
     before = without_gradients(conv, x)

@@ -36,6 +36,14 @@ def test_losses_and_gradients_are_those_of_the_whole_maps(kind, score, monkeypat
         assert_close(gradient, expected[name], atol=2e-5 * expected[name].abs().max().item() + 1e-9, rtol=1e-4)
 
 
+def test_a_step_leaves_nothing_of_the_weights_before_it():
+    torch.manual_seed(0)
+    detector = Detector(config=small("mask"))
+    losses_and_gradients(detector)
+    rpn = detector.model.rpn
+    assert all(layer.packed is None for layer in (rpn.convs[0], rpn.score, rpn.delta))
+
+
 def test_a_network_of_two_convolutions_learns_from_whole_maps():
     torch.manual_seed(0)
     detector = Detector(config=small("mask", "model.proposals.conv_channels=[32, 32]"))
