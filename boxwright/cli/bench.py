@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from . import precision as precision_of
 from .console import print_json, print_table
 
 app = typer.Typer(add_completion=False)
@@ -43,12 +44,10 @@ def bench(
     from boxwright.engine.loading import load
     from boxwright.engine.speed import make_pictures, measure_detection, measure_training
 
-    on_bytes = precision is Precision.int8
-    if on_bytes and training:
+    if precision is Precision.int8 and training:
         raise typer.BadParameter("int8 detects and does not train; take bf16", param_hint="--precision")
-    detector = load(model, device=device, precision="fp32" if on_bytes else precision.value)  # type: ignore[arg-type]
-    if on_bytes:
-        detector.quantise(make_pictures(_size(size), 1))
+    detector = load(model, device=device, precision=precision_of.to_load(precision))
+    precision_of.calibrate(detector, precision, make_pictures(_size(size), 1))
     measure = measure_training if training else measure_detection
     found = measure(detector, size=_size(size), batch=batch, rounds=rounds)
     figures: dict[str, Any] = {

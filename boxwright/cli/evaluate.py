@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from . import precision as precision_of
 from .console import print_json, progress
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Images of one padded size that run together.")] = 4,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help=precision_of.HELP)] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, figures as fractions of 1.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: kind, category, figure, value.")] = False,
 ) -> None:
@@ -74,8 +75,11 @@ def evaluate(
     else:
         from boxwright.engine.loading import load
 
-        detector = load(str(model), weights, device=device, precision=precision, overrides=overrides or [])  # type: ignore[arg-type]
-        truth, scores, table = _measure_model(detector, source, wanted, batch=batch, workers=workers, save=save)
+        exact = precision_of.to_load(precision)
+        detector = load(str(model), weights, device=device, precision=exact, overrides=overrides or [])
+        truth, scores, table = _measure_model(
+            detector, source, wanted, precision=precision, batch=batch, workers=workers, save=save
+        )
     studies = [] if table is None else list(_studies(truth, scores, table, wanted))
     if as_json:
         content = scores.to_dict()
@@ -132,7 +136,14 @@ def _measure_file(detections: Path, source: _Source, wanted: _Wanted) -> Measure
 
 
 def _measure_model(
-    detector: "Detector", source: _Source, wanted: _Wanted, *, batch: int, workers: int, save: Path | None
+    detector: "Detector",
+    source: _Source,
+    wanted: _Wanted,
+    *,
+    precision: str,
+    batch: int,
+    workers: int,
+    save: Path | None,
 ) -> Measured:
     from boxwright.data.reading import read_dataset
     from boxwright.engine.evaluation import evaluate as evaluate_detector
@@ -148,6 +159,8 @@ def _measure_model(
             )
         return ground_truth_of(annotations), recall, None
     annotations = read_for(detector, source.data, split=source.split, root=source.root)
+    first = range(min(len(annotations), precision_of.MOST_CALIBRATED_ON))
+    precision_of.calibrate(detector, precision, [annotations.path(i) for i in first])
     truth = ground_truth_of(annotations)
     is_lvis = wanted.metric == "auto" and truth.federated is not None
     with progress("finding objects", len(annotations)) as advance:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import precision as precision_of
 from .console import print_note, progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def predict(
     threshold: Annotated[float, typer.Option(help="Draw and write only detections with at least this score.")] = 0.5,
     batch: Annotated[int, typer.Option(min=1, help="Images of one padded size that run together.")] = 4,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help=precision_of.HELP)] = "fp32",
 ) -> None:
     """Find objects in pictures.
 
@@ -41,7 +42,8 @@ def predict(
     paths = find_images(images)
     if out is None and json_file is None:
         raise typer.BadParameter("give --out for drawn pictures, --json for detections, or both")
-    detector = load(model, weights, device=device, precision=precision)  # type: ignore[arg-type]
+    detector = load(model, weights, device=device, precision=precision_of.to_load(precision))
+    precision_of.calibrate(detector, precision, paths)
     records: list[dict[str, Any]] = []
     names = _names_of_pictures(paths)
     with progress("finding objects", len(paths)) as advance:
