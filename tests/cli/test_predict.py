@@ -78,3 +78,10 @@ def test_a_file_that_is_no_picture_is_named(model, tmp_path, capsys):
     path.write_bytes(b"not a picture")
     assert run(["predict", str(path), "--model", model, "--out", str(tmp_path / "found")]) == 1
     assert str(path) in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_int8_is_calibrated_on_the_pictures(model, photos, tmp_path, capsys):
+    results = tmp_path / "found.json"
+    assert run(["predict", str(photos), "--model", model, "--json", str(results), "--precision", "int8"]) == 0
+    assert "layers, calibrated on 3 images" in capsys.readouterr().err
+    assert isinstance(json.loads(results.read_text()), list)
