@@ -224,7 +224,7 @@ class Annotations:
     def _keypoints(self, image: int, usable: NDArray[np.bool_], offset: float) -> torch.Tensor:
         none = np.zeros((self.num_keypoints, 3))
         found = [none if points is None else points for points in compress(self.keypoints(image), usable)]
-        points = np.array(found, dtype=np.float64).reshape(-1, self.num_keypoints, 3)
+        points = np.array(found, dtype=np.float64).reshape(len(found), self.num_keypoints, 3)
         points[..., :2] += offset
         points *= points[..., 2:] > 0
         return torch.from_numpy(points.astype(np.float32))

@@ -1,6 +1,7 @@
 """Readers hand images and objects over one by one; the builder keeps growing columns and sorts them at the end."""
 
 import json
+import os
 import zlib
 from array import array
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from boxwright.types import Size
 
-from .annotations import CROWD, DIFFICULT, TRUNCATED, UNUSABLE, Annotations, Category, ObjectInfo
+from .annotations import CROWD, DIFFICULT, TRUNCATED, UNUSABLE, Annotations, Category, ImageInfo, ObjectInfo
 from .array_file import Arrays
 from .columns import Texts, narrow, offsets, pack_decimals
 from .packed_rings import pack_rings
@@ -38,11 +39,15 @@ class AnnotationsBuilder:
 
     def add_image(self, *, key: int | str, file_name: str, size: Size, extra: dict[str, Any] | None = None) -> int:
         self._keys.append(key)
-        self._files.append(file_name.encode())
+        self._files.append(os.fsencode(file_name))
         self._heights.append(size[0])
         self._widths.append(size[1])
         self._image_extra.append(_plain(extra))
         return len(self._keys) - 1
+
+    def add_image_info(self, info: ImageInfo, *, size: Size | None = None) -> int:
+        """An image of other Annotations, with another size where one is given."""
+        return self.add_image(key=info.id, file_name=info.file_name, size=size or info.size, extra=info.extra)
 
     def add_object(
         self,
@@ -117,13 +122,13 @@ class AnnotationsBuilder:
             source=source,
             image_root=image_root,
             categories=tuple(categories),
-            columns=self._columns(),
+            columns=self.columns(),
             document=document or {},
             problems=tuple(problem.plain() for problem in problems or ()),
             format=format,
         )
 
-    def _columns(self) -> Arrays:
+    def columns(self) -> Arrays:
         image_of = _numbers(self._image_of, np.int64)
         order = np.argsort(image_of, kind="stable")
         first = offsets(np.bincount(image_of, minlength=len(self._keys)))

@@ -15,6 +15,7 @@ from boxwright.types import Size
 
 from .annotations import Annotations, Category, ObjectInfo
 from .builder import AnnotationsBuilder
+from .image import MAX_SIDE
 from .image_files import find_by_stem
 from .json_file import read_json_object, write_json
 from .outlines import object_ring
@@ -87,8 +88,8 @@ def _read_file(
     root: Path, path: Path, categories: Sequence[Category], builder: AnnotationsBuilder, problems: Problems
 ) -> None:
     content = read_json_object(path, what="imgHeight, imgWidth and objects")
-    size = int(content["imgHeight"]), int(content["imgWidth"])
-    if min(size) <= 0:
+    size = content["imgHeight"], content["imgWidth"]
+    if not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
         raise ValueError(f"imgHeight, imgWidth are {size}")
     stem = path.name.removesuffix(POLYGONS)
     picture = _picture(root, path, stem)

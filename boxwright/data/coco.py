@@ -1,6 +1,7 @@
 """COCO JSON: instances, keypoints and LVIS v1, which is the same with a few more fields."""
 
 import math
+import os
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from boxwright.types import Size
 
 from .annotations import Annotations, Category
 from .builder import AnnotationsBuilder
-from .image import image_size
+from .image import MAX_SIDE, image_size
 from .json_file import read_json_object
 from .problems import Problems
 
@@ -80,8 +81,9 @@ class _CocoReader:
         place = f"{self.path}: images[{index}]"
         try:
             key, name = entry["id"], _file_name(entry)
-            if not isinstance(key, int | str) or isinstance(key, bool):
+            if not isinstance(key, int | str) or isinstance(key, bool) or (isinstance(key, int) and abs(key) >= 2**63):
                 raise TypeError(f"id is {key!r}")
+            str(key).encode()
             size = self._size(entry, name)
         except (KeyError, TypeError, ValueError, ImageError) as error:
             self.problems.add("malformed_image", place, _reason(error))
@@ -97,7 +99,7 @@ class _CocoReader:
         if "height" not in entry and "width" not in entry:
             return image_size(self.image_root / name)
         height, width = entry["height"], entry["width"]
-        if not (_is_whole(height) and _is_whole(width) and 0 < height < 2**31 and 0 < width < 2**31):
+        if not (_is_whole(height) and _is_whole(width) and 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
             raise ValueError(f"height {height!r}, width {width!r}")
         return int(height), int(width)
 
@@ -174,7 +176,7 @@ def read_categories(entries: Sequence[Any], path: str, problems: Problems) -> li
         place = f"{path}: categories[{index}]"
         try:
             category = _category(entry)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise DatasetError(f"{place} cannot be read ({_reason(error)}); it needs an id and a name") from error
         if category.id in categories:
             problems.add("duplicate_category", place, f"id {category.id} was already given to another class")
@@ -190,12 +192,15 @@ def _category(entry: Mapping[str, Any]) -> Category:
     key, name = entry["id"], entry["name"]
     if not isinstance(key, int) or isinstance(key, bool) or not isinstance(name, str):
         raise TypeError(f"id {key!r}, name {name!r}")
+    name.encode()  # a half of a surrogate pair cannot be written anywhere
     keypoints = tuple(str(point) for point in entry.get("keypoints") or ())
     skeleton = tuple((int(a) - 1, int(b) - 1) for a, b in entry.get("skeleton") or ())
     if any(not 0 <= end < len(keypoints) for line in skeleton for end in line):
         raise ValueError(f"skeleton joins a keypoint that is not among the {len(keypoints)} named ones")
     given = entry.get("flip_pairs")
     pairs = flip_pairs_from_names(keypoints) if given is None else tuple((int(a), int(b)) for a, b in given)
+    if any(not 0 <= end < len(keypoints) for pair in pairs for end in pair):
+        raise ValueError(f"flip_pairs names a keypoint that is not among the {len(keypoints)} named ones")
     return Category(
         name=name,
         id=key,
@@ -268,6 +273,9 @@ def _file_name(entry: Mapping[str, Any]) -> str:
         name = "/".join(str(entry["coco_url"]).split("/")[-2:])
     if not isinstance(name, str) or not name:
         raise KeyError("file_name")
+    if "\0" in name:
+        raise ValueError(f"file_name is {name!r}")
+    os.fsencode(name)
     return name
 
 

@@ -1,5 +1,6 @@
 """Compact columns of the annotation index: texts in one blob, decimals as small integers, rows of unequal length."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -28,7 +29,7 @@ class Texts:
         return self.blob[self.first[index] : self.first[index + 1]].tobytes()
 
     def text_at(self, index: int) -> str:
-        return self.bytes_at(index).decode()
+        return os.fsdecode(self.bytes_at(index))  # a file's name may be of another encoding
 
 
 def offsets(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:

@@ -3,15 +3,19 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from boxwright.errors import ConfigError, DatasetError
 
 from .annotations import CROWD, Annotations
+from .builder import AnnotationsBuilder
 from .cityscapes import write_cityscapes
 from .coco_write import write_coco
+from .columns import unpack_decimals
 from .image_files import FreeNames, PlaceMode, flat_name, inner_name, need_folder_free, place_image
 from .problems import Losses
 from .reading import align_classes, find_splits, read_splits
@@ -86,20 +90,38 @@ def write_dataset(
     for annotations in splits.values():
         annotations.need_known_names()
     _need_a_picture(splits)
-    splits = _with_the_same_classes(splits)
     conversion = Conversion(out, to)
+    splits = {
+        name: _with_finite_boxes(part, conversion.losses) for name, part in _with_the_same_classes(splits).items()
+    }
+    num_keypoints = max((part.num_keypoints for part in splits.values() if part.has_keypoints), default=0)
     free = FreeNames()  # VOC has one folder for all splits
     for split, annotations in splits.items():
         placing = Placing(images, unturned, on_image, conversion.losses)
         names = _place_all(annotations, out, split, to, free, placing)
         kept = [index for index, name in enumerate(names) if name is not None]
-        conversion.losses += _write_split(annotations, out, split, to, names)
+        conversion.losses += _write_split(annotations, out, split, to, names, num_keypoints)
         conversion.losses["annotations that could not be read, left out"] += len(annotations.problems)
         conversion.splits[split] = len(kept)
         conversion.objects += sum(_num_written(annotations, index, to) for index in kept)
     if to == "yolo" and splits:
-        write_yolo_yaml(out, next(iter(splits.values())), splits=list(splits))
+        write_yolo_yaml(out, splits)
     return conversion
+
+
+def _with_finite_boxes(annotations: Annotations, losses: Losses) -> Annotations:
+    """No format can write the others."""
+    num_strange = int((~np.isfinite(unpack_decimals(annotations.columns["box"])).all(axis=1)).sum())
+    if not num_strange:
+        return annotations
+    losses["objects whose box is not finite, left out"] += num_strange
+    builder = AnnotationsBuilder(num_keypoints=annotations.num_keypoints)
+    for index in range(len(annotations)):
+        image = builder.add_image_info(annotations.image(index))
+        for info in annotations.objects(index):
+            if np.isfinite(info.box_xywh).all():
+                builder.add_info(image, info)
+    return replace(annotations, columns=builder.columns(), index_path="")
 
 
 def _num_written(annotations: Annotations, image: int, to: Format) -> int:
@@ -170,11 +192,13 @@ def _new_name(file_name: str, to: Format) -> str:
     return f"all/{stem}_leftImg8bit{path.suffix}"
 
 
-def _write_split(annotations: Annotations, out: Path, split: str, to: Format, names: Sequence[str | None]) -> Losses:
+def _write_split(
+    annotations: Annotations, out: Path, split: str, to: Format, names: Sequence[str | None], num_keypoints: int
+) -> Losses:
     if to in ("coco", "lvis"):
         return write_coco(annotations, out / f"{split}.json", file_names=names, lvis=to == "lvis")
     if to == "voc":
         return write_voc(annotations, out, split=split, file_names=names)
     if to == "cityscapes":
         return write_cityscapes(annotations, out, split=split, file_names=names)
-    return write_yolo_labels(annotations, out, split=split, file_names=names)
+    return write_yolo_labels(annotations, out, split=split, file_names=names, num_keypoints=num_keypoints)

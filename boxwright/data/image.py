@@ -21,6 +21,7 @@ RgbImage = NDArray[np.uint8]
 
 DOWNLOAD_LIMIT = 256 * 2**20  # bytes; a picture larger than this is a mistake or an attack
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
+MAX_SIDE = 2**31 - 1  # what annotations may claim
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 

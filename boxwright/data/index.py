@@ -33,8 +33,8 @@ def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str)
     `key` tells apart different readings of the same files. A folder that cannot be written is no error: the
     annotations are then read anew each time and not shared.
     """
-    name = hashlib.blake2b(f"{LAYOUT} {key} {[str(path.resolve()) for path in files[:1]]}".encode()).hexdigest()[:24]
-    state = hashlib.blake2b(_state(files).encode()).hexdigest()[:16]
+    name = _digest(f"{LAYOUT} {key} {[str(path.resolve()) for path in files[:1]]}", 24)
+    state = _digest(_state(files), 16)
     folder = cache_folder() / "index"
     path = folder / f"{name}-{state}.arrays"
     if found := _open(path):
@@ -45,6 +45,10 @@ def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str)
             return _open(path) or _make(path, read, older=f"{name}-*.arrays")
     except OSError:
         return read()
+
+
+def _digest(text: str, length: int) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape")).hexdigest()[:length]
 
 
 def save_index(annotations: Annotations, path: Path) -> None:

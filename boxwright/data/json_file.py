@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -32,5 +33,22 @@ def read_json_object(path: Path, *, what: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Numbers that are not finite, which JSON has no word for, become null."""
+    try:
+        text = _compact(content)
+    except ValueError:
+        text = _compact(_with_null(content))
     with atomic_write(path, "w") as file:
-        json.dump(content, file, separators=(",", ":"), allow_nan=False)
+        file.write(text)
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def _with_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_null(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_null(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,7 +17,7 @@ from .image_files import list_images
 from .index import indexed
 from .known import find_known, is_known
 from .voc import read_voc
-from .yolo import YoloClasses, classes_of_yaml, images_of_yaml, read_yolo
+from .yolo import YoloClasses, classes_of_yaml, images_of_yaml, label_path, lists_of_yaml, read_yolo
 
 
 def read_dataset(
@@ -128,9 +128,8 @@ def _files(split: Split) -> list[Path]:
         if split.annotations.suffix not in (".yaml", ".yml"):
             return [split.annotations, split.images, *split.root.glob("**/labels")]
         images = images_of_yaml(split.annotations, split.name)
-        folders = sorted({path.parent for path in images})
-        labels = sorted({Path(str(path).replace("images", "labels")) for path in folders})
-        return [split.annotations, *folders, *labels]
+        folders = {path.parent for path in images} | {label_path(path).parent for path in images}
+        return [split.annotations, *lists_of_yaml(split.annotations, split.name), *sorted(folders)]
     return [split.annotations]
 
 

@@ -80,8 +80,7 @@ class _Mender:
             size = self._mended_size(index)
             if size is None:
                 continue
-            info = self.annotations.image(index)
-            image = builder.add_image(key=info.id, file_name=info.file_name, size=size, extra=info.extra)
+            image = builder.add_image_info(self.annotations.image(index), size=size)
             for row, given in zip(self.annotations.rows(index), self.annotations.objects(index), strict=True):
                 mended = self._mended_object(row, given, size)
                 if mended is not None:

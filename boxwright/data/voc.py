@@ -11,7 +11,7 @@ from boxwright.types import Size
 
 from .annotations import Annotations, Category, ObjectInfo
 from .builder import AnnotationsBuilder
-from .image import image_size
+from .image import MAX_SIDE, image_size
 from .image_files import find_by_stem
 from .problems import Losses, Problems
 
@@ -49,8 +49,8 @@ def split_stems(folder: Path, split: str | None) -> list[str]:
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot read the list of the split {split!r}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot read the list of the split {split!r}: {error}") from error
     return [_stem_of_line(folder, line.strip()) for line in lines if line.strip()]
 
 
@@ -139,6 +139,8 @@ def _size(tree: ElementTree.Element, picture: Path) -> Size:
     if entry is None:
         return image_size(picture)
     height, width = int(float(_text(entry, "height"))), int(float(_text(entry, "width")))
+    if max(height, width) > MAX_SIDE:
+        raise ValueError(f"height {height}, width {width}")
     return (height, width) if height > 0 and width > 0 else image_size(picture)
 
 

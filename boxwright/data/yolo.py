@@ -3,7 +3,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetError(f"{path} cannot be read as YAML: {error}") from error
+        raise DatasetError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}; expected names, train and val")
     return content
@@ -45,14 +45,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def classes_of_yaml(path: Path) -> YoloClasses:
     content = read_yaml(path)
     names = content.get("names")
-    if isinstance(names, Mapping) and sorted(names) == list(range(len(names))):
+    if isinstance(names, Mapping) and set(names) == set(range(len(names))):
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DatasetError(f"{path}: names is {str(names)[:60]}; expected a list, or a mapping from 0 on")
     shape, order = content.get("kpt_shape"), content.get("flip_idx")
-    if shape is not None and (not isinstance(shape, list) or len(shape) != 2 or shape[1] not in (2, 3)):
+    if shape is not None and not _is_keypoint_shape(shape):
         raise DatasetError(f"{path}: kpt_shape is {shape}; expected [number of keypoints, 2 or 3]")
-    if order is not None and (shape is None or sorted(order) != list(range(shape[0]))):
+    if order is not None and not _is_permutation(order, shape[0] if shape else 0):
         raise DatasetError(f"{path}: flip_idx is {order}; expected each keypoint's number once")
     return YoloClasses(
         names=tuple(str(name) for name in names),
@@ -60,6 +60,18 @@ def classes_of_yaml(path: Path) -> YoloClasses:
         flip_order=None if order is None else tuple(order),
         keypoint_names=_keypoint_names(content),
     )
+
+
+def _is_keypoint_shape(shape: Any) -> bool:
+    if not isinstance(shape, list) or len(shape) != 2:
+        return False
+    return isinstance(shape[0], int) and shape[0] > 0 and shape[1] in (2, 3)
+
+
+def _is_permutation(order: Any, count: int) -> bool:
+    if not isinstance(order, list) or not all(isinstance(number, int) for number in order):
+        return False
+    return sorted(order) == list(range(count))
 
 
 def _keypoint_names(content: Mapping[str, Any]) -> tuple[str, ...]:
@@ -71,15 +83,22 @@ def _keypoint_names(content: Mapping[str, Any]) -> tuple[str, ...]:
 
 def images_of_yaml(path: Path, split: str) -> list[Path]:
     """The pictures of a split, which the file gives as a folder, a list of folders, or a text with one path a line."""
+    return [image for place in _places_of_yaml(path, split) for image in _images_at(place)]
+
+
+def lists_of_yaml(path: Path, split: str) -> list[Path]:
+    """Those of a split's places that are such texts."""
+    return [place for place in _places_of_yaml(path, split) if place.is_file()]
+
+
+def _places_of_yaml(path: Path, split: str) -> list[Path]:
     content = read_yaml(path)
     root = Path(path.parent, str(content.get("path") or "."))
     if not root.is_dir():  # Ultralytics resolves `path` against a folder of its own; people keep the yaml in the data
         root = path.parent
     entries = content.get(split) or []
-    images: list[Path] = []
-    for entry in [entries] if isinstance(entries, str) else entries:
-        images += _images_at(_first_existing(root, path.parent, str(entry)))
-    return images
+    listed = entries if isinstance(entries, list) else [entries]
+    return [_first_existing(root, path.parent, str(entry)) for entry in listed]
 
 
 def _first_existing(root: Path, parent: Path, entry: str) -> Path:
@@ -200,25 +219,31 @@ def _keypoints(values: list[float], size: Size, dimensions: int) -> list[float]:
     return flat
 
 
-def write_yolo_labels(annotations: Annotations, out: Path, *, split: str, file_names: Sequence[str | None]) -> Losses:
-    """Texts under `out`/labels/`split` for the pictures under `out`/images/`split`. -> what YOLO has no place for."""
+def write_yolo_labels(
+    annotations: Annotations, out: Path, *, split: str, file_names: Sequence[str | None], num_keypoints: int
+) -> Losses:
+    """Texts under `out`/labels/`split` for the pictures under `out`/images/`split`. -> what YOLO has no place for.
+
+    With `num_keypoints`, which is the same for all splits, they hold poses.
+    """
     losses: Losses = Counter()
     for index, file_name in enumerate(file_names):
         if file_name is None:
             continue
-        lines = _lines(annotations, annotations.objects(index), annotations.size(index), losses)
+        lines = list(_lines(annotations, index, num_keypoints, losses))
         with atomic_write(label_path(out / "images" / split / file_name), "w") as file:
             file.write("".join(f"{line}\n" for line in lines))
     return losses
 
 
-def _lines(annotations: Annotations, objects: Iterable[ObjectInfo], size: Size, losses: Losses) -> Iterable[str]:
-    for info in objects:
+def _lines(annotations: Annotations, image: int, num_keypoints: int, losses: Losses) -> Iterator[str]:
+    size = annotations.size(image)
+    for info in annotations.objects(image):
         if info.is_crowd:
             losses["crowd regions, left out (YOLO has none)"] += 1
-        elif annotations.has_keypoints:
+        elif num_keypoints:
             losses["masks (a YOLO file has keypoints or masks)"] += info.segment is not None
-            yield _pose_line(info, size, annotations.num_keypoints)
+            yield _pose_line(info, size, num_keypoints)
         elif annotations.has_masks:
             yield _segment_line(info, size, losses)
         else:
@@ -247,8 +272,9 @@ def _text(values: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.9f}".rstrip("0").rstrip(".") for value in values.tolist())
 
 
-def write_yolo_yaml(out: Path, annotations: Annotations, *, splits: Sequence[str]) -> None:
+def write_yolo_yaml(out: Path, splits: Mapping[str, Annotations]) -> None:
     content: dict[str, Any] = {"path": ".", **{split: f"images/{split}" for split in splits}}
+    annotations = max(splits.values(), key=lambda part: part.has_keypoints)
     if annotations.has_keypoints:
         order = list(range(annotations.num_keypoints))
         for left, right in annotations.flip_pairs:

@@ -78,7 +78,9 @@ def test_a_broken_object_is_named_and_the_others_are_kept(entry, kind, cityscape
     assert found.num_objects == 1
 
 
-@pytest.mark.parametrize("fields", [{"imgHeight": 0}, {"imgWidth": "wide"}, {"objects": 3}])
+@pytest.mark.parametrize(
+    "fields", [{"imgHeight": 0}, {"imgHeight": 2**31}, {"imgWidth": 1e400}, {"imgWidth": "wide"}, {"objects": 3}]
+)
 def test_a_broken_file_is_named(fields, cityscapes):
     found = read_dataset(cityscapes([square("car", 1, 1, 9)], **fields))
     assert [problem["kind"] for problem in found.problems] == ["malformed_image"]

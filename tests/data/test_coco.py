@@ -105,6 +105,8 @@ def test_an_image_without_objects_has_an_empty_target(coco_folder):
     target = found.target(0, with_masks=True, with_keypoints=True)
     assert (len(target), target.masks.segments, target.keypoints.shape) == (0, [], (0, 3, 3))
     assert len(found.target(1, with_masks=True, with_keypoints=True)) == 1
+    nameless = read(coco_folder(lambda content: content["annotations"].clear(), name="nameless"))
+    assert nameless.target(0, with_keypoints=True).keypoints.shape == (0, 0, 3)
 
 
 def test_pairs_that_names_do_not_tell_are_read_and_written(coco_folder, tmp_path):
@@ -183,6 +185,9 @@ def test_broken_keypoints_are_named(points, coco_folder):
         ({"height": 0}, "height 0, width 30"),
         ({"height": 1.5}, "height 1.5, width 30"),
         ({"width": "30"}, "height 50, width '30'"),
+        ({"width": 2**31}, "height 50, width 2147483648"),
+        ({"id": 2**63}, "id is 9223372036854775808"),
+        ({"file_name": "b\0.png"}, r"file_name is 'b\x00.png'"),
     ],
 )
 def test_a_broken_image_is_left_out_with_its_objects(fields, detail, coco_folder):
@@ -192,6 +197,12 @@ def test_a_broken_image_is_left_out_with_its_objects(fields, detail, coco_folder
     assert found.problems[0]["place"] == f"{folder}/train.json: images[1]"
     assert len(found) == 1
     assert found.num_objects == 2
+
+
+@pytest.mark.parametrize("fields", [{"file_name": "\ud800.png"}, {"id": "\ud800"}])
+def test_text_that_cannot_be_written_is_no_name(fields, coco_folder):
+    found = read(coco_folder(lambda content: content["images"][1].update(fields)))
+    assert [problem["kind"] for problem in found.problems] == ["malformed_image", "unknown_image"]
 
 
 def test_ids_that_are_given_twice_are_named(coco_folder):
@@ -218,6 +229,15 @@ def test_ids_that_are_given_twice_are_named(coco_folder):
         ('{"images": [], "categories": [{"id": 1}]}', "categories[0] cannot be read (no name); it needs an id"),
         ('{"images": [], "categories": [{"id": "1", "name": "a"}]}', "categories[0] cannot be read"),
         ("[" * 100_000, "is not JSON"),
+        (r'{"images": [], "categories": [{"id": 1, "name": "\ud800"}]}', "surrogates not allowed); it needs an id"),
+        (
+            '{"images": [], "categories": [{"id": 1, "name": "a", "keypoints": ["b"], "flip_pairs": [[0, 1]]}]}',
+            "flip_pairs names a keypoint that is not among the 1 named ones",
+        ),
+        (
+            '{"images": [], "categories": [{"id": 1, "name": "a", "keypoints": ["b"], "skeleton": [[1, 1e999]]}]}',
+            "categories[0] cannot be read",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_one_error(text, message, tmp_path):

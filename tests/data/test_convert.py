@@ -1,6 +1,8 @@
 """All ways between the formats: what both can hold comes back, what the new one cannot is counted."""
 
 import itertools
+import json
+import math
 
 import numpy as np
 import pytest
@@ -154,6 +156,40 @@ def test_keypoints_go_to_yolo_and_back(tmp_path):
                 np.testing.assert_allclose(other.keypoints, labelled, atol=1e-4)
                 count += 1
     assert count > 0
+
+
+def test_keypoints_in_one_split_alone_go_to_yolo_and_back(tmp_path):
+    generate(tmp_path / "set", kind="figures", images=2, seed=5, size=96, val_fraction=0.5)
+    content = json.loads((tmp_path / "set" / "train.json").read_text())
+    for entry in content["annotations"]:
+        entry.pop("keypoints", None)
+    (tmp_path / "set" / "train.json").write_text(json.dumps(content))
+    convert_dataset(tmp_path / "set", tmp_path / "yolo", to="yolo")
+    train, val = (read_dataset(tmp_path / "yolo", split=split) for split in ("train", "val"))
+    assert (train.problems, val.problems) == ((), ())
+    assert train.num_keypoints == val.num_keypoints == 17
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_boxes_that_are_not_finite_are_left_out_and_counted(to, coco_folder, tmp_path):
+    folder = coco_folder(
+        lambda content: (
+            content["annotations"][0].update(bbox=[1, 2, math.nan, 5], segmentation=[]),
+            content["images"][0].update(note=math.inf),
+        )
+    )
+    conversion = convert_dataset(folder, tmp_path / "out", to=to)
+    assert conversion.losses["objects whose box is not finite, left out"] == 1
+    after = read_dataset(tmp_path / "out")
+    assert (after.num_objects, after.problems) == (conversion.objects, ())
+    if to == "coco":
+        assert after.image(0).extra == {"license": 3, "note": None}
+
+
+def test_classes_that_are_background_in_cityscapes_are_counted(coco_folder, tmp_path):
+    folder = coco_folder(lambda content: content["categories"][0].update(name="road"))
+    losses = convert_dataset(folder, tmp_path / "out", to="cityscapes").losses
+    assert losses["objects of classes that are background in Cityscapes"] == 2
 
 
 def test_what_is_lost_is_counted(shapes, tmp_path):

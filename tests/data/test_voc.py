@@ -82,6 +82,7 @@ def test_sizes_and_names_that_are_missing_come_from_the_pictures(voc):
         ("", "malformed_image", "a.xml", "is not XML"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "malformed_image", "a.xml", "defines XML entities"),
         (xml(size="<size><width>x</width><height>4</height></size>"), "malformed_image", "a.xml", "x"),
+        (xml(size="<size><width>3e9</width><height>4</height></size>"), "malformed_image", "a.xml", "width 3000000000"),
         (xml(OBJECT.replace("dog", "")), "malformed_object", "a.xml: object[0]", "no name"),
         (xml("<object><name>dog</name></object>"), "malformed_object", "a.xml: object[0]", "no bndbox"),
         (xml(OBJECT.replace("<xmin>1</xmin>", "")), "malformed_object", "a.xml: object[0]", "no xmin"),
@@ -107,6 +108,21 @@ def test_a_listed_file_that_is_not_there_is_named(voc):
     found = read_dataset(voc(train="a\nmissing\n"))
     assert [problem["kind"] for problem in found.problems] == ["missing_annotation"]
     assert found.problems[0]["place"].endswith("Annotations/missing.xml")
+
+
+def test_names_may_hold_spaces_and_lines_a_flag(voc, picture):
+    folder = voc(train="a -1\nwith a space\n")
+    picture(folder / "JPEGImages" / "with a space.png")
+    (folder / "Annotations" / "with a space.xml").write_text(xml(OBJECT, name="with a space.png"))
+    found = read_dataset(folder)
+    assert ([found.image_id(index) for index in range(2)], found.problems) == (["a", "with a space"], ())
+
+
+def test_a_list_that_is_no_text_is_an_error(voc):
+    folder = voc()
+    (folder / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DatasetError, match=r"train\.txt: cannot read the list of the split 'train'"):
+        read_dataset(folder)
 
 
 def test_a_list_that_is_not_there_is_an_error(voc):

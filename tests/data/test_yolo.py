@@ -104,6 +104,11 @@ def test_a_picture_that_is_none_is_named(yolo):
         ({"names": []}, "names is []; expected a list"),
         ({"kpt_shape": [3, 4]}, "kpt_shape is [3, 4]; expected [number of keypoints, 2 or 3]"),
         ({"kpt_shape": [3, 3], "flip_idx": [0, 1]}, "flip_idx is [0, 1]; expected each keypoint's number once"),
+        (
+            {"kpt_shape": [3, 3], "flip_idx": ["0", 1, 2]},
+            "flip_idx is ['0', 1, 2]; expected each keypoint's number once",
+        ),
+        ({"names": {0: "cat", "x": "dog"}}, "names is {0: 'cat', 'x': 'dog'}; expected a list"),
         ({"train": "pictures"}, "pictures does not exist"),
     ],
 )
@@ -113,10 +118,22 @@ def test_a_yaml_that_makes_no_sense_is_one_error(content, message, yolo):
     assert message in str(caught.value)
 
 
-def test_a_list_of_pictures_is_a_split(yolo):
+def test_a_yaml_that_is_none_is_one_line(yolo):
+    folder = yolo()
+    (folder / "data.yaml").write_text("names: [cat\ntrain: images\n")
+    with pytest.raises(DatasetError) as caught:
+        read_dataset(folder / "data.yaml")
+    assert str(caught.value).startswith(f"{folder}/data.yaml cannot be read as YAML: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_of_pictures_is_a_split(yolo, picture):
     folder = yolo(train="train.txt")
     (folder / "train.txt").write_text("./images/train/a.png\n")
     assert len(read_dataset(folder)) == 1
+    picture(folder / "elsewhere" / "b.png")
+    (folder / "train.txt").write_text("./images/train/a.png\n./elsewhere/b.png\n")
+    assert len(read_dataset(folder)) == 2
 
 
 def test_roboflow_s_path_beside_the_yaml_is_found(tmp_path, picture):
@@ -138,6 +155,17 @@ def test_folders_without_a_yaml_take_names_from_a_text_or_numbers(tmp_path, pict
     splits = find_splits(tmp_path)
     assert sorted(splits) == ["train", "val"]
     assert read_splits([splits["val"]]).class_names == ("cat", "dog")
+
+
+def test_a_changed_label_is_seen_below_another_folder_of_images(tmp_path, picture):
+    root = tmp_path / "images" / "set"
+    picture(root / "images" / "train" / "a.png")
+    (root / "labels" / "train").mkdir(parents=True)
+    (root / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 1 1\n")
+    (root / "data.yaml").write_text(yaml.safe_dump({"train": "images/train", "names": ["cell"]}))
+    assert read_dataset(root).num_objects == 1
+    (root / "labels" / "train" / "a.txt").write_text("")
+    assert read_dataset(root).num_objects == 0
 
 
 def test_a_changed_label_is_seen_though_the_index_is_kept(yolo):
