@@ -62,6 +62,7 @@ class Row:
 ROWS = (
     Row("Faster R-CNN R50-FPN", "detection"),
     Row("Faster R-CNN R50-FPN", "detection", "bf16"),
+    Row("Faster R-CNN R50-FPN", "detection", "int8"),
     Row("Faster R-CNN R50-FPN", "detection", batch=8),
     Row("Mask R-CNN R50-FPN", "detection"),
     Row("Mask R-CNN R50-FPN", "detection", "bf16"),
@@ -161,7 +162,10 @@ def sides(row: Row) -> tuple[Callable[[], Any], Callable[[], Any], float, float 
 
 def both(row: Row) -> tuple[nn.Module, bw.Detector]:
     with tempfile.TemporaryDirectory() as folder:
-        return make(PEERS[row.model], Path(folder), row.precision)
+        theirs, detector = make(PEERS[row.model], Path(folder), "fp32" if row.precision == "int8" else row.precision)
+    if row.precision == "int8":
+        detector.quantise(make_pictures(PEERS[row.model].size, 1))
+    return theirs, detector
 
 
 def peer_detection(model: nn.Module, row: Row) -> Callable[[], Any]:
