@@ -39,9 +39,9 @@ def convert(
       boxwright data convert VOC2007 voc-as-coco --to coco
     """
     from boxwright.data.convert import write_dataset
-    from boxwright.data.reading import find_splits, read_splits
+    from boxwright.data.reading import read_all_splits
 
-    splits = {name: read_splits([split]) for name, split in find_splits(data, root=root).items()}
+    splits = read_all_splits(data, root=root)
     with progress("writing", sum(len(annotations) for annotations in splits.values())) as advance:
         conversion = write_dataset(splits, out, to=to.value, images=images.value, on_image=advance).plain()
     if as_json:

@@ -22,10 +22,10 @@ def stats(
       boxwright data stats my-data --config mask_rcnn_r50_fpn --plots my-data-plots
     """
     from boxwright.config.load import load_config
-    from boxwright.data.reading import find_splits, read_splits
+    from boxwright.data.reading import read_all_splits
     from boxwright.data.stats import anchor_shapes, dataset_stats
 
-    splits = {name: read_splits([split]) for name, split in find_splits(data, root=root).items()}
+    splits = read_all_splits(data, root=root)
     model = None if config is None else load_config(config).model
     anchors = None if model is None else anchor_shapes(model.anchors, model.input.resize)
     numbers = dataset_stats(splits, anchors=anchors)

@@ -9,7 +9,7 @@ from .annotations import Annotations
 from .check_images import Look, check_copies, check_images, check_unlisted, look_at_all
 from .check_objects import check_classes, check_objects
 from .problems import HARMLESS, KINDS, Problem, Problems
-from .reading import find_splits, read_splits
+from .reading import read_all_splits
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def check_dataset(
 
     `on_start` gets the number of pictures and gives a function to call after each.
     """
-    splits = {name: read_splits([split], use_index=False) for name, split in find_splits(source, root=root).items()}
+    splits = read_all_splits(source, root=root, use_index=False)
     problems = Problems()
     for name, annotations in splits.items():
         problems.extend(

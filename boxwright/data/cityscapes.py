@@ -15,7 +15,7 @@ from boxwright.types import Size
 
 from .annotations import Annotations, Category, ObjectInfo
 from .builder import AnnotationsBuilder
-from .image import MAX_SIDE
+from .image import is_possible
 from .image_files import find_by_stem
 from .json_file import read_json_object, write_json
 from .outlines import object_ring
@@ -89,7 +89,7 @@ def _read_file(
 ) -> None:
     content = read_json_object(path, what="imgHeight, imgWidth and objects")
     size = content["imgHeight"], content["imgWidth"]
-    if not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
+    if not all(isinstance(side, int) for side in size) or not is_possible(size):
         raise ValueError(f"imgHeight, imgWidth are {size}")
     stem = path.name.removesuffix(POLYGONS)
     picture = _picture(root, path, stem)

@@ -14,7 +14,7 @@ from boxwright.types import Size
 
 from .annotations import Annotations, Category
 from .builder import AnnotationsBuilder
-from .image import MAX_SIDE, image_size
+from .image import image_size, is_possible
 from .json_file import read_json_object
 from .problems import Problems
 
@@ -99,7 +99,7 @@ class _CocoReader:
         if "height" not in entry and "width" not in entry:
             return image_size(self.image_root / name)
         height, width = entry["height"], entry["width"]
-        if not (_is_whole(height) and _is_whole(width) and 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        if not (_is_whole(height) and _is_whole(width) and is_possible((height, width))):
             raise ValueError(f"height {height!r}, width {width!r}")
         return int(height), int(width)
 

@@ -18,7 +18,7 @@ from .coco_write import write_coco
 from .columns import unpack_decimals
 from .image_files import FreeNames, PlaceMode, flat_name, inner_name, need_folder_free, place_image
 from .problems import Losses
-from .reading import align_classes, find_splits, read_splits
+from .reading import align_classes, read_all_splits
 from .voc import write_voc
 from .yolo import write_yolo_labels, write_yolo_yaml
 
@@ -67,8 +67,7 @@ def convert_dataset(
     on_image: Callable[[], None] = lambda: None,
 ) -> Conversion:
     """All splits of `source` into the new folder `out`. The source is only read."""
-    read = {name: read_splits([split]) for name, split in find_splits(source, root=root).items()}
-    return write_dataset(read, out, to=to, images=images, on_image=on_image)
+    return write_dataset(read_all_splits(source, root=root), out, to=to, images=images, on_image=on_image)
 
 
 def write_dataset(

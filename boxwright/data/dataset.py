@@ -75,8 +75,8 @@ class TrainingDataset:
         for _ in range(MAX_TRIES):
             try:
                 return Drawn(*self._make(position, rng), skips)
-            except (BoxwrightError, OSError) as error:
-                skips.append(Skip(position, self._place(position), str(error)))
+            except Exception as error:  # whatever a step trips over, a sample must not end a run; too many of them do
+                skips.append(Skip(position, self._place(position), _reason(error)))
                 position = int(rng.integers(len(self)))
         raise DatasetError(
             f"{MAX_TRIES} samples in a row could not be read, last: {skips[-1].place}: {skips[-1].reason}"
@@ -111,7 +111,7 @@ class TrainingDataset:
         for _ in range(MAX_TRIES):
             try:
                 return self._loaded(int(rng.integers(len(self))), rng)
-            except (BoxwrightError, OSError):
+            except Exception:
                 continue
         raise DatasetError(f"{MAX_TRIES} samples in a row could not be read")
 
@@ -142,6 +142,10 @@ class EvaluationDataset:
             return Drawn(*to_network(sample, rng, self.rule, Augmentation(flip=0.0), as_levels=True), [])
         except (BoxwrightError, OSError) as error:
             return Skip(draw[1], str(self.annotations.path(image)), str(error))
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, BoxwrightError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def load_sample(

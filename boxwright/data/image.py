@@ -21,7 +21,7 @@ RgbImage = NDArray[np.uint8]
 
 DOWNLOAD_LIMIT = 256 * 2**20  # bytes; a picture larger than this is a mistake or an attack
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
-MAX_SIDE = 2**31 - 1  # what annotations may claim
+MAX_PIXELS = 2**30  # no decoder opens more, so annotations cannot mean it
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -88,6 +88,11 @@ def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the upright picture, from the head of the file alone."""
     (height, width), orientation = image_head(path)
     return (width, height) if is_turned(orientation) else (height, width)
+
+
+def is_possible(size: tuple[int, int]) -> bool:
+    """Whether a picture can be of this height and width."""
+    return min(size) > 0 and size[0] * size[1] <= MAX_PIXELS
 
 
 def is_turned(orientation: int) -> bool:

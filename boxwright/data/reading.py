@@ -35,10 +35,34 @@ def read_dataset(
     for under `root`), or several of these joined by commas. `class_names` gives the classes and their order, so that a
     second split or another data set numbers them as the model does; a class that is not among them is an error.
     """
-    parts = [part.strip() for part in str(source).split(",")] if "," in str(source) else [str(source)]
+    parts = sources_of(source)
+    if len(parts) > 1 and canonical_split(split) != "train":  # of several sets one may have nothing to measure on
+        parts = [part for part in parts if _has_split(part, split, root, keypoints)] or parts
     splits = [find_split(part, split=split, root=root, keypoints=keypoints) for part in parts]
     joined = read_splits(splits, use_index=use_index)
     return joined if class_names is None else align_classes(joined, class_names)
+
+
+def read_all_splits(
+    source: str | Path, *, root: str | Path | None = None, use_index: bool = True
+) -> dict[str, Annotations]:
+    """Every split by its name. Of several sources joined by commas, splits of the same name are one."""
+    found: dict[str, list[Split]] = {}
+    for part in sources_of(source):
+        for name, split in find_splits(part, root=root).items():
+            found.setdefault(name, []).append(split)
+    return {name: read_splits(splits, use_index=use_index) for name, splits in found.items()}
+
+
+def sources_of(source: str | Path) -> list[str]:
+    text = str(source)
+    return [text] if Path(text).exists() else [part.strip() for part in text.split(",")]
+
+
+def _has_split(source: str, split: str, root: str | Path | None, keypoints: bool) -> bool:
+    names = find_splits(source, root=root, keypoints=keypoints)
+    wanted = canonical_split(split)
+    return wanted in names or (wanted == "val" and "minival" in names)
 
 
 def find_splits(source: str | Path, *, root: str | Path | None = None, keypoints: bool = False) -> dict[str, Split]:

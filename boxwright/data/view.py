@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from boxwright.errors import BoxwrightError
+from boxwright.errors import BoxwrightError, ImageError
 from boxwright.files import atomic_write
 from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.geometry.rings import bitmap_to_rings
@@ -93,10 +93,13 @@ def _figure(annotations: Annotations, index: int) -> str:
     path, size = annotations.path(index), annotations.size(index)
     caption = html.escape(f"{annotations.image(index).file_name} · {size[1]} x {size[0]}")
     try:
-        thumbnail = _thumbnail(load_image(path))
+        picture = load_image(path)
+        if picture.shape[:2] != size:
+            raise ImageError(f"the picture is {picture.shape[1]} x {picture.shape[0]}; what is annotated is not drawn")
     except (BoxwrightError, OSError) as error:
         return f"<figure><figcaption>{caption}<div class='fault'>{html.escape(str(error))}</div></figcaption></figure>"
-    objects = list(annotations.objects(index))
+    thumbnail = _thumbnail(picture)
+    objects = annotations.objects(index)
     # Large objects first, so that small ones lie on top and can be seen.
     objects.sort(key=lambda info: -info.box_xywh[2] * info.box_xywh[3])
     drawn = "".join(_object(info, size, annotations.categories) for info in objects)

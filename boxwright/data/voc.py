@@ -11,7 +11,7 @@ from boxwright.types import Size
 
 from .annotations import Annotations, Category, ObjectInfo
 from .builder import AnnotationsBuilder
-from .image import MAX_SIDE, image_size
+from .image import image_size, is_possible
 from .image_files import find_by_stem
 from .problems import Losses, Problems
 
@@ -139,9 +139,11 @@ def _size(tree: ElementTree.Element, picture: Path) -> Size:
     if entry is None:
         return image_size(picture)
     height, width = int(float(_text(entry, "height"))), int(float(_text(entry, "width")))
-    if max(height, width) > MAX_SIDE:
+    if height <= 0 or width <= 0:
+        return image_size(picture)
+    if not is_possible((height, width)):
         raise ValueError(f"height {height}, width {width}")
-    return (height, width) if height > 0 and width > 0 else image_size(picture)
+    return height, width
 
 
 def _text(entry: ElementTree.Element, name: str) -> str:

@@ -13,7 +13,7 @@ from boxwright.data.annotations import Annotations
 from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import TargetRule
 from boxwright.data.loader import TrainingLoader, training_loader
-from boxwright.data.reading import find_splits, read_dataset
+from boxwright.data.reading import find_splits, read_dataset, sources_of
 from boxwright.errors import ConfigError, DatasetError
 from boxwright.interop.download import fetch_model
 from boxwright.interop.weights import load_state, read_weights
@@ -149,5 +149,5 @@ def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say
 
 
 def _has_val(data: str | Path, root: str | None, keypoints: bool) -> bool:
-    splits = find_splits(data, root=root, keypoints=keypoints)
-    return len(splits) > 1 and bool({"val", "minival"} & set(splits))
+    parts = [find_splits(part, root=root, keypoints=keypoints) for part in sources_of(data)]
+    return any(len(splits) > 1 and {"val", "minival"} & set(splits) for splits in parts)

@@ -136,6 +136,17 @@ def test_objects_of_classes_or_images_that_are_not_listed_are_one_line(verb, nam
     assert run(["data", "stats", str(tmp_path / "fixed")]) == 0
 
 
+def test_several_sets_are_one(shapes, tmp_path, capsys):
+    generate(tmp_path / "more", kind="shapes", images=2, seed=1, size=64, val_fraction=0.0)
+    both = f"{shapes},{tmp_path / 'more'}"
+    assert run(["data", "stats", both, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["train"]["images"] == 4
+    assert run(["data", "check", both, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["splits"]["train"]["images"] == 4
+    assert run(["data", "convert", both, str(tmp_path / "out"), "--to", "yolo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["splits"] == {"train": 4, "val": 2}
+
+
 def test_a_class_that_is_not_there_is_named(shapes, tmp_path, capsys):
     assert run(["data", "view", str(shapes), "--name", "cow", "--out", str(tmp_path / "x.html")]) == 1
     assert "has no class 'cow'; it has circle, square" in capsys.readouterr().err

@@ -185,7 +185,7 @@ def test_broken_keypoints_are_named(points, coco_folder):
         ({"height": 0}, "height 0, width 30"),
         ({"height": 1.5}, "height 1.5, width 30"),
         ({"width": "30"}, "height 50, width '30'"),
-        ({"width": 2**31}, "height 50, width 2147483648"),
+        ({"width": 2**30}, "height 50, width 1073741824"),
         ({"id": 2**63}, "id is 9223372036854775808"),
         ({"file_name": "b\0.png"}, r"file_name is 'b\x00.png'"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from boxwright.data.folder import canonical_split, recognise
 from boxwright.data.known import find_known
-from boxwright.data.reading import find_split, find_splits, read_dataset
+from boxwright.data.reading import find_split, find_splits, read_all_splits, read_dataset
 from boxwright.errors import DatasetError
 
 EMPTY = '{"images": [], "annotations": [], "categories": []}'
@@ -184,6 +184,20 @@ def test_sets_are_joined_by_class_names(coco_folder):
     names = [[joined.class_names[info.label] for info in joined.objects(index)] for index in range(4)]
     assert names == [["dog", "cat"], ["cat"], ["dog", "cat"], ["cat"]]
     assert [joined.image_id(index) for index in range(4)] == ["0/7", "0/9", "1/7", "1/9"]
+
+
+def test_sets_are_joined_split_by_split(coco_folder):
+    first, second = coco_folder(name="one"), coco_folder(name="two")
+    (second / "val.json").write_text((second / "train.json").read_text())
+    splits = read_all_splits(f"{first},{second}")
+    assert {name: len(part) for name, part in splits.items()} == {"train": 4, "val": 2}
+    assert len(read_dataset(f"{first},{second}", split="val")) == 2
+    with pytest.raises(DatasetError, match="one has no split 'test'"):
+        read_dataset(f"{first},{second}", split="test")
+
+
+def test_a_folder_s_own_name_may_hold_a_comma(coco_folder):
+    assert len(read_dataset(coco_folder(name="cats, dogs"))) == 2
 
 
 def test_sets_with_a_strange_class_are_not_joined(coco_folder):

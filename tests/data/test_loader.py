@@ -155,6 +155,20 @@ def test_a_bad_picture_is_skipped_named_once_and_counted(workers, spoiled, caplo
     assert summary["skips"] >= 2
 
 
+def test_a_step_that_trips_over_a_sample_does_not_end_the_run(shapes, caplog):
+    annotations = read_dataset(shapes)
+
+    def trip(sample, rng):
+        if sample.target.image_id == annotations.image_id(3):
+            raise ZeroDivisionError("of all things")
+        return sample
+
+    loader = loader_of(annotations, augmentation=Augmentation(steps=(trip,), mosaic=0.5), max_bad_share=0.0)
+    assert len(some(loader, 12)) == 12
+    assert loader.summary()["bad_images"] == 1
+    assert f"skipped {annotations.path(3)}: ZeroDivisionError: of all things" in caplog.text
+
+
 def test_too_many_bad_pictures_stop_the_run(spoiled):
     with pytest.raises(DatasetError) as caught:
         some(loader_of(spoiled(9), max_bad_share=0.1), 60)

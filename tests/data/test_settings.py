@@ -18,7 +18,7 @@ from boxwright.data.transforms_colour import Blur, ColourJitter, Cutout
 from boxwright.data.transforms_geometry import FixedCrop, Flip, RelativeCrop, Rotate, ScaleJitter, VerticalFlip
 from boxwright.data.transforms_mixing import CopyPaste, Mosaic
 from boxwright.engine.distributed import World
-from boxwright.engine.setup import make_loader
+from boxwright.engine.setup import make_loader, read_sets
 from boxwright.errors import ConfigError
 
 HAS_ALBUMENTATIONS = importlib.util.find_spec("albumentations") is not None
@@ -61,6 +61,13 @@ def three_images(coco_folder):
 )
 def test_images_are_chosen(override, images, three_images):
     assert loader_of(three_images, override).dataset.images.tolist() == images
+
+
+def test_a_run_takes_several_sets(shapes, tmp_path):
+    generate(tmp_path / "more", kind="shapes", images=6, seed=6, size=64, val_fraction=0.5)
+    sets = read_sets(load_config("faster_rcnn_r50_fpn"), f"{shapes},{tmp_path / 'more'}")
+    assert (len(sets.train), len(sets.val)) == (15, 3)
+    assert read_sets(load_config("faster_rcnn_r50_fpn"), f"{shapes},{shapes}").val is None
 
 
 def test_rare_classes_are_repeated(shapes):

@@ -78,6 +78,14 @@ def test_the_page_shows_every_object_and_names_what_is_broken(coco_folder, tmp_p
     assert not re.search(r"(src|href)='https?:", page)  # nothing is fetched
 
 
+def test_a_picture_of_another_size_is_named_and_not_drawn_upon(coco_folder, tmp_path):
+    folder = coco_folder(lambda content: content["images"][0].update(height=31_000, width=31_000))
+    write_view(read_dataset(folder), [0], tmp_path / "view.html")
+    page = (tmp_path / "view.html").read_text()
+    assert "the picture is 60 x 40; what is annotated is not drawn" in page
+    assert "<rect " not in page
+
+
 def test_names_cannot_put_code_into_the_page(coco_folder, tmp_path):
     def change(content):
         content["categories"][1]["name"] = "<script>alert(1)</script>"
