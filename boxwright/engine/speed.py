@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,9 +140,19 @@ def _packed_operations(x: Size, second: Size, third: Size | None, *_: object, ou
     return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
-_PACKED = dict.fromkeys(
-    (torch.ops.mkldnn._convolution_pointwise, torch.ops.mkldnn._linear_pointwise), _packed_operations
-)
+def _quantised_operations(x: Size, *given: Any, out_shape: Size, **_: object) -> int:
+    """Of a layer on bytes: (x, scale, zero, weight)."""
+    weight = given[2]
+    return 2 * math.prod(out_shape) * (x[1] if len(x) == 2 else math.prod(weight[1:]))
+
+
+_PACKED: dict[Any, Any] = {
+    torch.ops.mkldnn._convolution_pointwise: _packed_operations,
+    torch.ops.mkldnn._linear_pointwise: _packed_operations,
+    torch.ops.onednn.qconv_pointwise: _quantised_operations,
+    torch.ops.onednn.qconv2d_pointwise: _quantised_operations,
+    torch.ops.onednn.qlinear_pointwise: _quantised_operations,
+}
 
 
 def best_rate(device: torch.device, dtype: torch.dtype) -> float:

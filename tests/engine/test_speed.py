@@ -17,6 +17,7 @@ from boxwright.engine.speed import (
     training_step,
 )
 from boxwright.models.layers import ConvNorm, Dense
+from boxwright.models.quantised import Range
 from tests.models.small import small
 
 SIZE = (64, 96)
@@ -37,6 +38,17 @@ def test_layers_packed_for_speed_count_as_others_do(groups, has_residual):
         counted = count_operations(lambda: (conv(x, residual), layer(vectors)))
     assert counted == count_operations(lambda: (conv(x, residual), layer(vectors)))
     assert counted == 2 * (8 * 4 // groups * 9) * (2 * 4 * 3) + 2 * 6 * 5 * 3
+
+
+@pytest.mark.parametrize("has_residual", [False, True])
+def test_layers_on_bytes_count_as_others_do(has_residual):
+    conv, layer = ConvNorm(16, 32, kernel_size=3, stride=2), Dense(24, 20, activation="relu")
+    conv.within = layer.within = Range(-1.0, 1.0)
+    x, vectors = torch.zeros(2, 16, 8, 6), torch.zeros(3, 24)
+    residual = torch.zeros(2, 32, 4, 3) if has_residual else None
+    with torch.no_grad():
+        counted = count_operations(lambda: (conv(x, residual), layer(vectors)))
+    assert counted == 2 * (32 * 16 * 9) * (2 * 4 * 3) + 2 * 24 * 20 * 3
 
 
 def test_the_floor_is_what_was_counted_at_the_best_rate():
