@@ -1,16 +1,13 @@
 """The kind of a file is told by its content; what is no checkpoint is named, with what to do."""
 
 import pickle
-import runpy
-from pathlib import Path
 
 import pytest
 
 from boxwright.errors import WeightsError
 from boxwright.interop.read import read_file
 from boxwright.interop.sniff import sniff
-
-FILES = runpy.run_path(str(Path(__file__).parents[1] / "fuzz" / "checkpoints.py"))
+from tests.fuzz import checkpoints
 
 
 @pytest.mark.parametrize("name", ["weights.jpg", "weights.pth", "weights.pkl", "weights.safetensors", "weights"])
@@ -26,7 +23,7 @@ FILES = runpy.run_path(str(Path(__file__).parents[1] / "fuzz" / "checkpoints.py"
 )
 def test_the_content_decides_and_never_the_name(make, container, name, tmp_path):
     path = tmp_path / name
-    path.write_bytes(FILES[make]())
+    path.write_bytes(getattr(checkpoints, make)())
     assert sniff(path) == container
 
 
@@ -42,7 +39,7 @@ def test_pickles_of_every_protocol_are_told(value, protocol, tmp_path):
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_legacy_torch_files_of_every_protocol_are_told(protocol, tmp_path):
     path = tmp_path / "weights"
-    path.write_bytes(FILES["torch_legacy"](protocol=max(protocol, 2)))
+    path.write_bytes(checkpoints.torch_legacy(protocol=max(protocol, 2)))
     assert sniff(path) == "torch-legacy"
 
 

@@ -3,7 +3,6 @@
 import io
 import pickle
 import resource
-import runpy
 import struct
 import subprocess
 import sys
@@ -18,9 +17,6 @@ import torch
 
 from boxwright.errors import UnsafeFileError, WeightsError
 from boxwright.interop.read import read_file
-
-FILES = runpy.run_path(str(Path(__file__).parents[1] / "fuzz" / "checkpoints.py"))
-torch_zip, torch_legacy, torch_tar, rezip = (FILES[n] for n in ("torch_zip", "torch_legacy", "torch_tar", "rezip"))
 
 TENSORS = {
     "empty": torch.empty(0),
@@ -304,6 +300,7 @@ import resource, sys
 from pathlib import Path
 from boxwright.errors import WeightsError
 from boxwright.interop.read import read_file
+from tests.fuzz.checkpoints import rezip, torch_legacy, torch_tar, torch_zip
 in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 256 * 2**20,) * 2)
 for number in range({len(HOSTILE)}):
