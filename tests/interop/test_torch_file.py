@@ -17,6 +17,7 @@ import torch
 
 from boxwright.errors import UnsafeFileError, WeightsError
 from boxwright.interop.read import read_file
+from tests.fuzz.checkpoints import rezip, torch_legacy, torch_tar, torch_zip
 
 TENSORS = {
     "empty": torch.empty(0),
@@ -300,7 +301,6 @@ import resource, sys
 from pathlib import Path
 from boxwright.errors import WeightsError
 from boxwright.interop.read import read_file
-from tests.fuzz.checkpoints import rezip, torch_legacy, torch_tar, torch_zip
 in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (in_use + 256 * 2**20,) * 2)
 for number in range({len(HOSTILE)}):
