@@ -39,6 +39,9 @@ def evaluate(
     kinds: Annotated[list[str] | None, typer.Option("--kind", help="box, mask or keypoint; else all there is.")] = None,
     metric: Annotated[Metric, typer.Option(help="auto: LVIS where the annotations are LVIS's, else COCO.")] = "auto",
     sigmas: Annotated[str | None, typer.Option(help="For keypoints: one a point, as 0.026,0.025,...")] = None,
+    proposals: Annotated[
+        Path | None, typer.Option(help="COCO results with the boxes to look at, for a model without an RPN.")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="A file for the detections, as COCO results.")] = None,
     compare: Annotated[
         Path | None, typer.Option(help="COCO results of another run: is this one better beyond chance?")
@@ -68,18 +71,21 @@ def evaluate(
         raise typer.BadParameter("--json and --csv cannot both be printed")
     if detections is not None and save is not None:
         raise typer.BadParameter("--save writes what a model finds; with --detections there is nothing to save")
+    if detections is not None and proposals is not None:
+        raise typer.BadParameter("--proposals are for a model to look at; with --detections there is none")
     wanted = _Wanted(metric, kinds, _numbers(sigmas), explain, compare, resamples)
     source = _Source(data, split, root)
     if detections is not None:
         truth, scores, table = _measure_file(detections, source, wanted)
     else:
+        from boxwright.engine.evaluation import keypoint_sigmas
         from boxwright.engine.loading import load
 
         exact = precision_of.to_load(precision)
         detector = load(str(model), weights, device=device, precision=exact, overrides=overrides or [])
-        truth, scores, table = _measure_model(
-            detector, source, wanted, precision=precision, batch=batch, workers=workers, save=save
-        )
+        way = _Way(precision, batch, workers, save, proposals)
+        truth, scores, table = _measure_model(detector, source, wanted, way)
+        wanted = replace(wanted, sigmas=wanted.sigmas or keypoint_sigmas(detector.config.test, truth))
     studies = [] if table is None else list(_studies(truth, scores, table, wanted))
     if as_json:
         content = scores.to_dict()
@@ -97,6 +103,17 @@ class _Source:
     data: str
     split: str
     root: Path | None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How the model is run."""
+
+    precision: str
+    batch: int
+    workers: int
+    save: Path | None
+    proposals: Path | None
 
 
 @dataclass(frozen=True)
@@ -135,16 +152,7 @@ def _measure_file(detections: Path, source: _Source, wanted: _Wanted) -> Measure
     return truth, _measure(truth, table, wanted), table
 
 
-def _measure_model(
-    detector: "Detector",
-    source: _Source,
-    wanted: _Wanted,
-    *,
-    precision: str,
-    batch: int,
-    workers: int,
-    save: Path | None,
-) -> Measured:
+def _measure_model(detector: "Detector", source: _Source, wanted: _Wanted, way: _Way) -> Measured:
     from boxwright.data.reading import read_dataset
     from boxwright.engine.evaluation import evaluate as evaluate_detector
     from boxwright.engine.evaluation import read_for
@@ -155,12 +163,17 @@ def _measure_model(
         annotations = read_dataset(source.data, split=source.split, root=source.root)
         with progress("finding proposals", len(annotations)) as advance:
             recall = evaluate_proposals(
-                detector, annotations, batch=batch, workers=workers, progress=lambda done, total: advance()
+                detector,
+                annotations,
+                batch=way.batch,
+                workers=way.workers,
+                save=way.save,
+                progress=lambda done, total: advance(),
             )
         return ground_truth_of(annotations), recall, None
     annotations = read_for(detector, source.data, split=source.split, root=source.root)
     first = range(min(len(annotations), precision_of.MOST_CALIBRATED_ON))
-    precision_of.calibrate(detector, precision, [annotations.path(i) for i in first])
+    precision_of.calibrate(detector, way.precision, [annotations.path(i) for i in first])
     truth = ground_truth_of(annotations)
     is_lvis = wanted.metric == "auto" and truth.federated is not None
     with progress("finding objects", len(annotations)) as advance:
@@ -168,11 +181,12 @@ def _measure_model(
             detector,
             annotations,
             ground_truth=truth,
-            batch=batch,
-            workers=workers,
+            batch=way.batch,
+            workers=way.workers,
             kinds=wanted.kinds,
             sigmas=wanted.sigmas,
-            save=save,
+            proposals=way.proposals,
+            save=way.save,
             keep=wanted.needs_detections or is_lvis,
             progress=lambda done, total: advance(),
         )

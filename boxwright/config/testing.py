@@ -29,4 +29,7 @@ class Selection(Settings):
     box_voting_scoring: Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"] = "id"
     max_detections: Positive = 100
     mask_threshold: Fraction = 0.5
+    keypoint_sigmas: list[float] = []
+    """For evaluation, one for each keypoint: how far people's own marks of it scatter, as a share of the object's size.
+    Empty: COCO's for its 17 keypoints, 0.05 for each of others."""
     augment: AugmentedTest | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from boxwright.config.testing import AugmentedTest
 from boxwright.data.annotations import Annotations
@@ -19,10 +20,11 @@ from boxwright.data.sampler import Draw, EvaluationSampler
 from boxwright.data.skipping import Skip
 from boxwright.errors import BoxwrightError
 from boxwright.evaluation.result import Timing
-from boxwright.types import Detections, Size
+from boxwright.types import Batch, Detections, Size
 
 from .augmented import detect_augmented
 from .distributed import World
+from .given_proposals import Given
 from .inference import Detector
 from .input_rule import evaluation_rule
 
@@ -63,11 +65,11 @@ class Share:
 
 
 def detect_share(
-    detector: Detector, share: Share, batch: int, workers: int, watch: "Watch"
+    detector: Detector, share: Share, batch: int, workers: int, watch: "Watch", given: Given | None = None
 ) -> Iterator[tuple[int | str, Detections]]:
-    """Id of each image that can be read, and what is found in it."""
+    """Id of each image that can be read, and what is found in it, or among the proposals `given` for it."""
     if detector.config.test.augment is not None:
-        yield from _detect_augmented(detector, share, detector.config.test.augment, watch)
+        yield from _detect_augmented(detector, share, detector.config.test.augment, watch, given)
         return
     rule = evaluation_rule(detector.config.model.input)
     everything = np.arange(len(share.annotations))
@@ -77,7 +79,7 @@ def detect_share(
     for prepared in on_device(share.readable(packed), detector.device, rule):
         images = prepared.images.contiguous(memory_format=detector.memory_format)
         with watch.computing(len(prepared)):
-            results = detector.detect(replace(prepared, images=images))
+            results = detector.detect(replace(prepared, images=images), proposals=_proposals_of(prepared, given))
         assert prepared.targets is not None
         for target, found in zip(prepared.targets, results, strict=True):
             assert target.image_id is not None
@@ -85,7 +87,7 @@ def detect_share(
 
 
 def _detect_augmented(
-    detector: Detector, share: Share, settings: AugmentedTest, watch: "Watch"
+    detector: Detector, share: Share, settings: AugmentedTest, watch: "Watch", given: Given | None
 ) -> Iterator[tuple[int | str, Detections]]:
     """One picture after the other: each is seen many times, so reading it costs nothing beside that."""
     annotations = share.annotations
@@ -97,9 +99,18 @@ def _detect_augmented(
         except (BoxwrightError, OSError) as error:
             share.skipped.append(Skip(position, str(path), str(error)))
             continue
+        image_id = annotations.image_id(position)
+        proposals = None if given is None else given[image_id]
         with watch.computing(1):
-            found = detect_augmented(detector, picture, settings, flip_pairs=pairs)
-        yield annotations.image_id(position), found
+            found = detect_augmented(detector, picture, settings, flip_pairs=pairs, proposals=proposals)
+        yield image_id, found
+
+
+def _proposals_of(batch: Batch, given: Given | None) -> list[Tensor] | None:
+    if given is None:
+        return None
+    assert batch.targets is not None
+    return [given[target.image_id] for target in batch.targets if target.image_id is not None]
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Evaluates a detector on a data set: streamed, in batches of equal size, on one process or on many."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from boxwright.config.testing import Selection
 from boxwright.data.annotations import Annotations
 from boxwright.data.reading import align_classes, read_dataset
 from boxwright.data.skipping import Skip
@@ -14,14 +14,15 @@ from boxwright.errors import ConfigError, DatasetError
 from boxwright.evaluation.coco import Evaluator
 from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
 from boxwright.evaluation.result import Scores, Timing
-from boxwright.evaluation.results_file import ResultsWriter, join_results, results_file
 from boxwright.evaluation.similarity import COCO_SIGMAS
 from boxwright.types import Detections
 
 from .detection_stream import Share, Watch, detect_share, in_eval_mode, together
 from .distributed import present_world
+from .given_proposals import check_proposals, read_proposals
 from .ground_truth import category_ids_of, ground_truth_of
 from .inference import Detector
+from .saved_results import join_parts, saving
 
 Progress = Callable[[int, int], None]  # images done, images of this process
 
@@ -38,6 +39,7 @@ def evaluate(
     workers: int = 2,
     kinds: Sequence[str] | None = None,
     sigmas: Sequence[float] | None = None,
+    proposals: str | Path | None = None,
     save: str | Path | None = None,
     keep: bool = False,
     ground_truth: GroundTruth | None = None,
@@ -49,24 +51,28 @@ def evaluate(
     or by their order where the model has none. Under torch.distributed every process calls this with the same
     arguments: each takes its share of the images, each image counts once, and all get the figures. `save` writes the
     detections as COCO results while they come; `keep` leaves them in `scores.detections`. Without `kinds` everything is
-    evaluated that the model finds and the data annotates. `ground_truth` spares turning the annotations into it again
-    at each call.
+    evaluated that the model finds and the data annotates. `sigmas` of keypoints replace those of the settings
+    (`test.keypoint_sigmas`). `proposals` is a COCO results file of boxes to look at, for models that take them from
+    outside. `ground_truth` spares turning the annotations into it again at each call.
 
     Images run together only where their padded sizes agree, so no figure depends on `batch`. The model is put back
     into training mode if it was in it. Images that cannot be read count as images in which nothing was found, and
     `scores.notes` says how many there were.
     """
+    check_proposals(detector.config.model, proposals)
     annotations = read_for(detector, data, split=split, root=root)
     truth = ground_truth_of(annotations) if ground_truth is None else ground_truth
     wanted = kinds_of(detector, annotations) if kinds is None else tuple(kinds)
-    sigmas, notes = _sigmas(wanted, truth, sigmas)
+    given = None if proposals is None else read_proposals(proposals, truth)
+    sigmas = keypoint_sigmas(detector.config.test, truth) if sigmas is None else sigmas
     category_ids = category_ids_of(annotations)
     evaluator = Evaluator(truth, kinds=wanted, category_ids=category_ids, sigmas=sigmas, keep=keep)
     shift = -detector.config.model.conventions.keypoint_offset
     share = Share(annotations, present_world())
     watch = Watch(detector.device)
-    with in_eval_mode(detector), _saved(save, share) as writer:
-        for done, (image_id, found) in enumerate(detect_share(detector, share, batch, workers, watch), start=1):
+    with in_eval_mode(detector), saving(save, share.world) as writer:
+        stream = detect_share(detector, share, batch, workers, watch, given)
+        for done, (image_id, found) in enumerate(stream, start=1):
             found = _in_pixel_numbers(found, shift)
             evaluator.add_detections(image_id, found)
             if writer is not None:
@@ -75,7 +81,7 @@ def evaluate(
                 progress(done, len(share))
     timing, skipped = _gather(evaluator, watch.timing(), share, save)
     scores = evaluator.result(timing)
-    notes = scores.notes + notes + _notes_on(skipped)
+    notes = (*scores.notes, *_note_on_sigmas(wanted, sigmas), *_notes_on(skipped))
     return replace(scores, notes=notes, detections=evaluator.table() if keep else None)
 
 
@@ -115,16 +121,19 @@ def read_for(
     return annotations
 
 
-def _sigmas(
-    kinds: Sequence[str], truth: GroundTruth, sigmas: Sequence[float] | None
-) -> tuple[Sequence[float] | None, tuple[str, ...]]:
-    """Those given, or COCO's for 17 keypoints; another skeleton gets the same for each point, and a note says so."""
-    if sigmas is not None or "keypoint" not in kinds or truth.keypoints is None:
-        return sigmas, ()
-    count = truth.keypoints.shape[1]
-    if count == len(COCO_SIGMAS):
-        return None, ()
-    return [PLAIN_SIGMA] * count, (f"the {count} keypoints have no published sigmas: {PLAIN_SIGMA} is taken for each",)
+def keypoint_sigmas(settings: Selection, truth: GroundTruth) -> list[float] | None:
+    """Those of the settings; for 17 keypoints, or none, None, which is COCO's; others get the same for each point."""
+    own = settings.keypoint_sigmas
+    count = 0 if truth.keypoints is None else truth.keypoints.shape[1]
+    if own or count in (0, len(COCO_SIGMAS)):
+        return own or None
+    return [PLAIN_SIGMA] * count
+
+
+def _note_on_sigmas(kinds: Sequence[str], sigmas: Sequence[float] | None) -> tuple[str, ...]:
+    if "keypoint" not in kinds or set(sigmas or ()) != {PLAIN_SIGMA}:
+        return ()
+    return (f"the keypoints have no sigmas of their own (test.keypoint_sigmas): {PLAIN_SIGMA} is taken for each",)
 
 
 # --- many processes -----------------------------------------------------------------------------------------------
@@ -137,27 +146,13 @@ def _in_pixel_numbers(found: Detections, shift: float) -> Detections:
     return replace(found, keypoints=found.keypoints + torch.tensor([shift, shift, 0.0]))
 
 
-@contextmanager
-def _saved(path: str | Path | None, share: Share) -> Iterator[ResultsWriter | None]:
-    if path is None:
-        yield None
-        return
-    with results_file(path if share.world.size == 1 else _part(path, share.world.rank)) as writer:
-        yield writer
-
-
-def _part(path: str | Path, rank: int) -> Path:
-    return Path(path).with_name(f".{Path(path).name}.rank{rank}")
-
-
 def _gather(evaluator: Evaluator, timing: Timing, share: Share, save: str | Path | None) -> tuple[Timing, list[Skip]]:
     """What every process found -> the evaluator of each; the time of all; the images nobody could read."""
     world = share.world
     if world.size == 1:
         return timing, share.skipped
     states = world.gather((evaluator.state(), timing, share.skipped))
-    if save is not None and world.is_main:  # every part was finished before its process came here
-        join_results(save, [_part(save, rank) for rank in range(world.size)])
+    join_parts(save, world)
     for rank, (state, _, _) in enumerate(states):
         if rank != world.rank:
             evaluator.absorb(state)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import torch.multiprocessing as mp
 
 import boxwright as bw
 from boxwright.config.load import override
+from boxwright.config.testing import Selection
 from boxwright.data import synth
 from boxwright.data.image import load_image
 from boxwright.data.reading import read_dataset
-from boxwright.engine.evaluation import evaluate
+from boxwright.engine.evaluation import evaluate, keypoint_sigmas
 from boxwright.engine.ground_truth import ground_truth_of
 from boxwright.engine.inference import Detector
 from boxwright.engine.loading import load_config
@@ -149,6 +151,15 @@ def test_ground_truth_from_a_data_set_is_that_of_its_file(folder):
     for name in ("ids", "image", "category", "boxes_xywh", "area", "is_crowd", "image_sizes"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(direct, name))
     np.testing.assert_array_equal(whole.runs.text, direct.runs.text)
+
+
+@pytest.mark.parametrize(
+    ("count", "own", "expected"),
+    [(0, [], None), (17, [], None), (17, [0.1] * 17, [0.1] * 17), (2, [], [0.05, 0.05]), (2, [0.1, 0.2], [0.1, 0.2])],
+)
+def test_sigmas_are_those_of_the_settings_or_of_coco_or_alike_for_each_point(count, own, expected):
+    truth = SimpleNamespace(keypoints=np.zeros((2, count, 3)) if count else None)
+    assert keypoint_sigmas(Selection(keypoint_sigmas=own), truth) == expected
 
 
 def test_classes_that_do_not_fit_are_told(folder, detector):
