@@ -8,6 +8,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from PIL.Image import Image
 
@@ -99,9 +100,21 @@ class TensorBoard:
 
 
 class Wandb:
-    def __init__(self, folder: Path) -> None:
+    """A run that goes on is the same run there; `settings` by their groups are its config."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._module = _import("wandb", package="wandb", purpose="train.log_to=[wandb]")
-        self._run = self._module.init(project="boxwright", name=folder.name, dir=str(folder), resume="allow")
+        kept = folder / "wandb_run"
+        if not kept.is_file():
+            kept.write_text(uuid4().hex[:8], encoding="utf-8")
+        self._run = self._module.init(
+            project="boxwright",
+            name=folder.name,
+            dir=str(folder),
+            id=kept.read_text(encoding="utf-8"),
+            resume="allow",
+            config=settings,
+        )
 
     def log(self, kind: str, step: int, values: Values) -> None:
         self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
@@ -114,9 +127,15 @@ class Wandb:
 
 
 class MLflow:
-    def __init__(self, folder: Path) -> None:
+    """Where MLFLOW_TRACKING_URI says. A run that goes on is the same run there; `settings` are in its config.yaml."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._module = _import("mlflow", package="mlflow", purpose="train.log_to=[mlflow]")
-        self._module.start_run(run_name=folder.name)
+        kept = folder / "mlflow_run"
+        run_id = kept.read_text(encoding="utf-8") if kept.is_file() else None
+        begun = self._module.start_run(run_id=run_id, run_name=folder.name)
+        kept.write_text(begun.info.run_id, encoding="utf-8")
+        self._module.log_dict(settings, "config.yaml")
 
     def log(self, kind: str, step: int, values: Values) -> None:
         self._module.log_metrics({f"{kind}/{name}": value for name, value in values.items()}, step=step)
@@ -213,17 +232,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def chosen_loggers(names: Sequence[str], folder: Path) -> list[Logger]:
-    """Those that `train.log_to` asks for."""
+def chosen_loggers(names: Sequence[str], folder: Path, settings: dict[str, Any]) -> list[Logger]:
+    """Those that `train.log_to` asks for, in the run's folder. `settings` are plain values by their names."""
     made: list[Logger] = []
     for name in names:
         match name:
             case "tensorboard":
                 made.append(TensorBoard(folder))
             case "wandb":
-                made.append(Wandb(folder))
+                made.append(Wandb(folder, settings))
             case "mlflow":
-                made.append(MLflow(folder))
+                made.append(MLflow(folder, settings))
     return made
 
 

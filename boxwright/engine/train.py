@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from boxwright.config import Config, override
+from boxwright.config.load import dump_plain
 from boxwright.config.recipes import apply_recipe
 from boxwright.errors import TrainingError
 from boxwright.evaluation.result import Scores
@@ -188,7 +189,8 @@ class Trainer:
             return []
         folder = self.folder.path
         metrics, pictures = MetricsFile(folder, from_step=self.step), PictureFolder(folder / "pictures")
-        return [metrics, pictures, self.terminal, *chosen_loggers(self.settings.train.log_to, folder)]
+        elsewhere = chosen_loggers(self.settings.train.log_to, folder, dump_plain(self.settings))
+        return [metrics, pictures, self.terminal, *elsewhere]
 
     def _announce(self) -> None:
         train, learner = self.settings.train, self.learner

@@ -1,5 +1,8 @@
 """Where the figures and pictures of a run go."""
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import pytest
 from PIL import Image
 
@@ -32,9 +35,53 @@ def test_only_the_main_process_says_anything(tmp_path, capsys):
 
 
 def test_what_is_not_installed_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingExtraError, match=r"train\.log_to=\[wandb\] needs wandb, which is not installed"):
-        chosen_loggers(["wandb"], tmp_path)
+        chosen_loggers(["wandb"], tmp_path, {})
+
+
+class FakeTracker(ModuleType):
+    """As much of wandb and mlflow as is called, with the calls kept."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.runs, self.rows = [], []
+        self.info = SimpleNamespace(run_id="given")
+
+    def init(self, **options):
+        self.runs.append(options["id"])
+        return self
+
+    def start_run(self, **options):
+        self.runs.append(options["run_id"])
+        return self
+
+    def log(self, values, step):
+        self.rows.append((step, values))
+
+    log_metrics = log
+
+    def log_dict(self, content, name):
+        self.rows.append((name, content))
+
+    def finish(self):
+        self.rows.append("end")
+
+    end_run = finish
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_run_that_goes_on_is_the_same_run_elsewhere(name, tmp_path, monkeypatch):
+    tracker = FakeTracker(name)
+    monkeypatch.setitem(sys.modules, name, tracker)
+    for step in (1, 2):
+        [logger] = chosen_loggers([name], tmp_path, {"train": {"lr": 0.1}})
+        logger.log("train", step, {"loss": 0.5})
+        logger.close()
+    first, second = tracker.runs
+    assert second == (first or "given")
+    assert [row for row in tracker.rows if row[0] in (1, 2)] == [(1, {"train/loss": 0.5}), (2, {"train/loss": 0.5})]
+    assert tracker.rows[-1] == "end"
 
 
 def test_a_run_draws_what_it_learns_from_and_writes_for_tensorboard(tiny_set, tmp_path):
