@@ -18,7 +18,7 @@ from .builder import AnnotationsBuilder
 from .image import is_possible
 from .image_files import find_by_stem
 from .json_file import read_json_object, write_json
-from .outlines import object_ring
+from .outlines import object_ring, reaches_far
 from .problems import Losses, Problems
 
 POLYGONS = "_gtFine_polygons.json"
@@ -94,7 +94,7 @@ def _read_file(
     stem = path.name.removesuffix(POLYGONS)
     picture = _picture(root, path, stem)
     labels = {category.name: label for label, category in enumerate(categories)}
-    shapes = _shapes(content["objects"], path, problems)
+    shapes = _shapes(content["objects"], size, path, problems)
     image = builder.add_image(key=stem, file_name=str(picture.relative_to(root)), size=size)
     canvas = _paint([points for _, points in shapes], size)
     for number, (label, points) in enumerate(shapes, start=1):
@@ -108,7 +108,7 @@ def _picture(root: Path, path: Path, stem: str) -> Path:
     return find_by_stem(folder, f"{stem}{PICTURE}") or folder / f"{stem}{PICTURE}.png"
 
 
-def _shapes(objects: Any, path: Path, problems: Problems) -> list[tuple[str, NDArray[np.float64]]]:
+def _shapes(objects: Any, size: Size, path: Path, problems: Problems) -> list[tuple[str, NDArray[np.float64]]]:
     shapes = []
     for index, entry in enumerate(objects):
         place = f"{path}: objects[{index}]"
@@ -121,6 +121,9 @@ def _shapes(objects: Any, path: Path, problems: Problems) -> list[tuple[str, NDA
             continue
         if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
             problems.add("malformed_mask", place, f"the polygon of {label!r} has {len(points)} usable points")
+            continue
+        if reaches_far(points.reshape(-1), size):
+            problems.add("malformed_mask", place, f"the polygon of {label!r} reaches far outside the image")
             continue
         shapes.append((label, points))
     return shapes

@@ -16,6 +16,7 @@ from .annotations import Annotations, Category
 from .builder import AnnotationsBuilder
 from .image import image_size, is_possible
 from .json_file import read_json_object
+from .outlines import reaches_far
 from .problems import Problems
 
 NAMES_TRIED = 20  # some of the pictures may be missing
@@ -147,7 +148,7 @@ class _CocoReader:
         if isinstance(segmentation, dict):
             fields["rle"] = _run_lengths(segmentation, size)
         elif segmentation:
-            fields["rings"] = _rings(segmentation)
+            fields["rings"] = _rings(segmentation, size)
         if self.num_keypoints and entry.get("keypoints"):
             fields["keypoints"] = _keypoints(entry["keypoints"], self.num_keypoints)
         for field, name in (("iscrowd", "is_crowd"), ("difficult", "is_difficult"), ("truncated", "is_truncated")):
@@ -222,7 +223,7 @@ def _box(box: Any) -> "array[float]":
     return values
 
 
-def _rings(segmentation: Any) -> list["array[float]"]:
+def _rings(segmentation: Any, size: Size) -> list["array[float]"]:
     rings = []
     if not isinstance(segmentation, list):
         raise _UnreadableError("malformed_mask", f"segmentation is a {type(segmentation).__name__}")
@@ -233,6 +234,8 @@ def _rings(segmentation: Any) -> list["array[float]"]:
             raise _UnreadableError("malformed_mask", f"segmentation[{index}] is not a list of numbers") from error
         if len(values) < 6 or len(values) % 2 or not math.isfinite(sum(values)):
             raise _UnreadableError("malformed_mask", f"segmentation[{index}] has {len(values)} usable coordinates")
+        if reaches_far(values, size):
+            raise _UnreadableError("malformed_mask", f"segmentation[{index}] reaches far outside the image")
         rings.append(values)
     return rings
 

@@ -1,4 +1,6 @@
-"""Objects as one closed ring each, for formats that have nothing else."""
+"""Outlines of objects: which of them can be drawn, and objects as one ring for formats that have nothing else."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,13 @@ from boxwright.types import Segment, Size
 
 from .annotations import ObjectInfo
 from .problems import Losses
+
+FAR = 10  # times the longer side of the image
+
+
+def reaches_far(ring: Sequence[float] | NDArray[np.float64], size: Size) -> bool:
+    """Points so far outside that drawing them, which goes along every edge, would take all memory."""
+    return bool(max(max(ring), -min(ring)) > FAR * max(size))
 
 
 def object_ring(info: ObjectInfo, size: Size, losses: Losses) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from .annotations import Annotations, Category, ObjectInfo
 from .builder import AnnotationsBuilder
 from .image import image_size
 from .image_files import is_image_name, list_images
-from .outlines import object_ring
+from .outlines import object_ring, reaches_far
 from .problems import Losses, Problems
 
 
@@ -206,6 +206,8 @@ def _add_polygon(values: list[float], image: int, label: int, size: Size, builde
     if len(values) < 6 or len(values) % 2:
         raise _LineError("malformed_mask", f"{len(values)} numbers after the class; expected 4, or 3 and more points")
     points = np.array(values).reshape(-1, 2) * (size[1], size[0])
+    if reaches_far(points.reshape(-1), size):
+        raise _LineError("malformed_mask", "the polygon reaches far outside the image")
     (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     builder.add_object(image, label=label, box_xywh=(x1, y1, x2 - x1, y2 - y1), rings=[points.reshape(-1).tolist()])
 

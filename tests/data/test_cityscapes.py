@@ -68,6 +68,7 @@ def test_other_classes_are_sorted(cityscapes):
         ({"label": "car", "polygon": [[1, 2], [3, 4]]}, "malformed_mask"),
         ({"label": "car", "polygon": [[1, 2], [3, 4], [5]]}, "malformed_object"),
         ({"label": "car", "polygon": [[1, 2, 3]] * 3}, "malformed_mask"),
+        ({"label": "car", "polygon": [[1, 2], [3, 4], [-1e21, 3]]}, "malformed_mask"),
     ],
 )
 def test_a_broken_object_is_named_and_the_others_are_kept(entry, kind, cityscapes):

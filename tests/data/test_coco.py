@@ -145,6 +145,7 @@ BROKEN_OBJECTS = [
     ({"bbox": ["1", 2, 3, 4]}, "malformed_box", "bbox is ['1', 2, 3, 4]; expected [x, y, width, height]"),
     ({"segmentation": [[1, 2, 3, 4]]}, "malformed_mask", "segmentation[0] has 4 usable coordinates"),
     ({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "malformed_mask", "segmentation[0] has 7 usable coordinates"),
+    ({"segmentation": [[1, 2, 1e9, 4, 5, 6]]}, "malformed_mask", "segmentation[0] reaches far outside the image"),
     ({"segmentation": "all"}, "malformed_mask", "segmentation is a str"),
     ({"segmentation": [["a"] * 6]}, "malformed_mask", "segmentation[0] is not a list of numbers"),
     ({"segmentation": {"size": [30, 50], "counts": [1500]}}, "wrong_rle", "size is [30, 50]; the image has [50, 30]"),

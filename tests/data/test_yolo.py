@@ -71,6 +71,7 @@ def test_a_pose_has_keypoints_and_pairs(dimensions, points, expected, yolo):
         ("inf 0.5 0.5 0.5 0.5", "unknown_category", "class inf; there are 2"),
         ("nan 0.5 0.5 0.5 0.5", "unknown_category", "class nan; there are 2"),
         ("0 0.5 0.5", "malformed_object", "2 numbers after the class; expected 4"),
+        ("0 0.1 0.1 0.2 0.2 0.3 -99", "malformed_mask", "the polygon reaches far outside the image"),
         ("0 0.1 0.1 0.2 0.2 0.3", "malformed_mask", "5 numbers after the class; expected 4, or 3 and more points"),
     ],
 )
