@@ -1,6 +1,7 @@
 """The processes of a run, as torchrun starts them: one for each GPU, or several on CPUs."""
 
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +64,61 @@ def joined_world(device: torch.device) -> Iterator[World]:
     if _is_joined() or _from_environment("WORLD_SIZE") <= 1:
         yield present_world()
         return
-    world = World(_from_environment("RANK"), _from_environment("WORLD_SIZE"), _from_environment("LOCAL_RANK"))
+    _join("nccl" if device.type == "cuda" else "gloo")
     try:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"the {world.size} processes could not find each other: {error}") from error
-    try:
-        yield world
+        yield present_world()
+    except BaseException as error:
+        _let_go(error)
+        if _tells_of_a_peer(error):
+            raise TrainingError(
+                f"another process of the run has ended or cannot be reached ({_reason(error)}): its own message says "
+                "why; the same command goes on from the last checkpoint"
+            ) from error
+        raise
     finally:
         distributed.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """Enters the group.
+
+    torchrun keeps one store for all its attempts, in which the addresses of processes that have died still stand; an
+    early process would wait for one of them. On one machine every process knows the number of the attempt, so each
+    attempt gets its own part of the store.
+    """
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    try:
+        store, rank, size = next(rendezvous("env://"))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":
+            store = PrefixStore(f"attempt {_from_environment('TORCHELASTIC_RESTART_COUNT')}", store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(f"the processes of the run could not find each other: {error}") from error
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empties the frames in which an error was raised, and those of its causes.
+
+    They hold the model that exchanges gradients, and that holds the group. If the group then outlived
+    `destroy_process_group`, its threads, which need the interpreter to free tensors, would be joined by whoever frees
+    the frames, who holds the interpreter: neither ends. At the end of the program they would abort it.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _tells_of_a_peer(error: BaseException) -> bool:
+    return isinstance(error, distributed.DistBackendError) or (
+        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The sentence that says it, without the place in the source before it and the advice behind it."""
+    return str(error).rpartition(".cc:")[2].partition("] ")[2].partition(". ")[0] or str(error)
 
 
 def device_of_process(device: torch.device) -> torch.device:
