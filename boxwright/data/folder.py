@@ -145,15 +145,16 @@ def _has_pictures(folder: Path) -> bool:
 def _find_yolo_yaml(folder: Path) -> Splits:
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         content = yolo.read_yaml(path) if path.stat().st_size < 2**20 else {}
-        if "names" in content and ("train" in content or "val" in content):
-            return yolo_splits(path)
+        if "names" in content and (splits := yolo_splits(path)):
+            return splits
     return {}
 
 
 def yolo_splits(path: Path) -> Splits:
-    content = yolo.read_yaml(path)
-    given = {canonical_split(key): key for key in ("train", "val", "valid", "test") if content.get(key)}
-    return {name: Split("yolo", path.parent, path, path.parent, key) for name, key in given.items()}
+    """train, val and test, and whatever else names a place that is there."""
+    usual = [key for key in ("train", "val", "valid", "test") if yolo.read_yaml(path).get(key)]
+    keys = dict.fromkeys([*usual, *yolo.keys_of_places(path)])
+    return {canonical_split(key): Split("yolo", path.parent, path, path.parent, key) for key in keys}
 
 
 def _find_yolo_folders(folder: Path) -> Splits:

@@ -38,9 +38,9 @@ def read_voc(root: Path, *, folders: Sequence[Path], split: str | None) -> Annot
 
 
 def splits_of(folder: Path) -> list[str]:
-    """Names of the lists in ImageSets/Main that are splits and not one class's list."""
-    lists = sorted((folder / "ImageSets" / "Main").glob("*.txt"))
-    return [path.stem for path in lists if path.stem in ("train", "val", "trainval", "test")]
+    """Names of the lists in ImageSets/Main that are splits and not one class's list, such as dog_train."""
+    stems = sorted(path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt"))
+    return [stem for stem in stems if not stem.endswith(("_train", "_val", "_trainval", "_test"))]
 
 
 def split_stems(folder: Path, split: str | None) -> list[str]:

@@ -86,6 +86,12 @@ def images_of_yaml(path: Path, split: str) -> list[Path]:
     return [image for place in _places_of_yaml(path, split) for image in _images_at(place)]
 
 
+def keys_of_places(path: Path) -> list[str]:
+    """Those fields that name folders or lists of pictures which are there."""
+    fields = [str(key) for key in read_yaml(path) if key not in ("path", "names", "nc", "download")]
+    return [key for key in fields if any(map(os.path.exists, _places_of_yaml(path, key)))]
+
+
 def lists_of_yaml(path: Path, split: str) -> list[Path]:
     """Those of a split's places that are such texts."""
     return [place for place in _places_of_yaml(path, split) if place.is_file()]
@@ -104,7 +110,7 @@ def _places_of_yaml(path: Path, split: str) -> list[Path]:
 def _first_existing(root: Path, parent: Path, entry: str) -> Path:
     stripped = entry.removeprefix("../")  # Roboflow writes ../train/images beside train/
     options = [root / entry, parent / entry, root / stripped, parent / stripped]
-    return next((option for option in options if option.exists()), options[0])
+    return next((option for option in options if os.path.exists(option)), options[0])  # False too for no name at all
 
 
 def _images_at(path: Path) -> list[Path]:

@@ -110,6 +110,16 @@ def test_names_lose_the_folders_of_the_old_layout(shapes, tmp_path):
         assert len(list((tmp_path / to / place).glob("*.jpg"))) == count
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_split_of_another_name_keeps_it(to, shapes, tmp_path):
+    (shapes / "train.json").rename(shapes / "minival.json")
+    try:
+        convert_dataset(shapes, tmp_path / "out", to=to)
+    finally:
+        (shapes / "minival.json").rename(shapes / "train.json")
+    assert {name: len(part) for name, part in all_splits(tmp_path / "out").items()} == {"minival": 4, "val": 2}
+
+
 def test_folders_that_tell_pictures_apart_stay(coco_folder, tmp_path, picture):
     folder = coco_folder(
         lambda content: [image.update(file_name=f"day {image['id']}/images/a.png") for image in content["images"]]

@@ -110,7 +110,7 @@ def test_a_picture_that_is_none_is_named(yolo):
             "flip_idx is ['0', 1, 2]; expected each",
         ),
         ({"names": {0: "cat", "x": "dog"}}, "names is {0: 'cat', 'x': 'dog'}; expected a list"),
-        ({"train": "pictures"}, "pictures does not exist"),
+        ({"train": "pictures", "note": "long " * 1000}, "pictures does not exist"),
     ],
 )
 def test_a_yaml_that_makes_no_sense_is_one_error(content, message, yolo):
