@@ -28,6 +28,12 @@ class Proposals:
         image, place = self.is_valid.nonzero(as_tuple=True)
         return self.boxes[image, place], image
 
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """-> (B * P, 4) boxes and (B * P,) int64 image of each, padding among them."""
+        num_images, num_boxes = self.is_valid.shape
+        image = torch.arange(num_images, device=self.boxes.device).repeat_interleave(num_boxes)
+        return self.boxes.flatten(0, 1), image
+
     def of_image(self, index: int) -> tuple[Tensor, Tensor]:
         """-> (P_i, 4) boxes and (P_i,) logits."""
         kept = self.is_valid[index]

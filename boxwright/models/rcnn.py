@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from boxwright.models.cascade import BoxResult, BoxStages
 from boxwright.models.dense import DensePredictions
+from boxwright.models.fixed_select import FixedChoice, choose_fixed
 from boxwright.models.frames import Frames, make_frames
 from boxwright.models.keypoint_branch import KeypointBranch
 from boxwright.models.mask_branch import MaskBranch
@@ -38,6 +39,15 @@ class Detected:
     def per_image(self, num_images: int) -> list[RawDetections]:
         kept = (self.boxes, self.scores, self.labels, self.original_boxes)
         return per_image(self.image, num_images, *kept, self.mask_probabilities, self.heatmaps)
+
+    def first_of_each_image(self, counts: Sequence[int]) -> list[RawDetections]:
+        """Of equally many rows for each image the first ones."""
+        share = len(self.boxes) // len(counts)
+        fields = (self.boxes, self.scores, self.labels, self.original_boxes, self.mask_probabilities, self.heatmaps)
+        return [
+            RawDetections(*(None if field is None else field[i * share : i * share + count] for field in fields))
+            for i, count in enumerate(counts)
+        ]
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,34 @@ class RCNN(nn.Module):
 
         `proposals`: (P_i, 4) boxes of each image in the network frame, best first; they replace those of the RPN.
         """
+        if batch.images.is_cuda and proposals is None and self._has_fixed_size:
+            found = self.forward_fixed(batch)
+            if found is not None:
+                return found
         return self.run(batch, proposals=proposals).detected.per_image(len(batch))
+
+    @property
+    def _has_fixed_size(self) -> bool:
+        return self.boxes is not None and self.rpn is not None and self.select.has_fixed_size
+
+    def forward_fixed(self, batch: Batch) -> list[RawDetections] | None:
+        """As `forward`, waiting for the device only at the end; None if an image has more candidates than are seen.
+
+        Padding goes through the heads too: it is for GPUs, where waiting costs more.
+        """
+        detected, choice = self.run_fixed(batch.images, make_frames(batch, pad_to=self.pad_to))
+        counts = choice.counts()
+        return None if counts is None else detected.first_of_each_image(counts)
+
+    def run_fixed(self, images: Tensor, frames: Frames) -> tuple[Detected, FixedChoice]:
+        """(B, 3, H, W) images -> detections in tensors whose shapes do not depend on what is in the images."""
+        assert self.boxes is not None
+        features = self.features(images)
+        _, found = self._propose(features, frames, None, training=False)
+        result = self.boxes.predict(features, *found.padded(), frames)
+        is_likely = self._is_likely(result) & found.is_valid.flatten()[:, None]
+        choice = choose_fixed(result, is_likely, self.select, num_images=len(frames), num_classes=self.num_classes)
+        return self._look_closer(features, self._chosen(choice.rows, frames)), choice
 
     def run(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> Run:
         """As `forward`, with all that was made on the way."""
@@ -162,15 +199,21 @@ class RCNN(nn.Module):
         return [features[level] for level in self.proposal_levels]
 
     def _detect(self, result: BoxResult, frames: Frames) -> Detected:
-        assert self.boxes is not None
-        likely = (result.probabilities > self.score_threshold) & result.boxes.isfinite().all(dim=2)
-        region, label = likely.nonzero(as_tuple=True)
+        region, label = self._is_likely(result).nonzero(as_tuple=True)
         boxes = result.boxes[region, label if result.boxes.shape[1] > 1 else torch.zeros_like(label)]
         candidates = Candidates(boxes, result.probabilities[region, label], label, result.image[region], region)
+        return self._chosen(self.select(candidates, num_classes=self.num_classes), frames)
+
+    def _is_likely(self, result: BoxResult) -> Tensor:
+        """-> (R, K) bool: boxes that are no noise."""
+        boxes = result.boxes
+        is_good = boxes.isfinite().all(dim=2)
         if self.min_size > 0:
-            large = (boxes[:, 2:] - boxes[:, :2] + self.box_offset >= self.min_size).all(dim=1)
-            candidates = candidates[large.nonzero()[:, 0]]
-        chosen = self.select(candidates, num_classes=self.num_classes)
+            is_good &= (boxes[..., 2:] - boxes[..., :2] + self.box_offset >= self.min_size).all(dim=2)
+        return (result.probabilities > self.score_threshold) & is_good
+
+    def _chosen(self, chosen: Candidates, frames: Frames) -> Detected:
+        assert self.boxes is not None
         if self.boxes.frame == "network":
             return Detected(chosen.boxes, None, chosen.scores, chosen.labels, chosen.image)
         boxes = frames.to_network(chosen.boxes, chosen.image)

@@ -58,6 +58,22 @@ class DetectionSelector:
         chosen = Candidates(boxes, scores, chosen.labels, chosen.image, chosen.source)
         return chosen[best_of_each_image(scores, chosen.image, self.max_detections)]
 
+    @property
+    def has_fixed_size(self) -> bool:
+        """Whether boxes are only kept or dropped, so that `keeps` says it all."""
+        return self.nms == "hard" and self.voting_iou is None
+
+    def keeps(self, candidates: Candidates, groups: Tensor) -> Tensor:
+        """-> (N,) bool: which candidates hard suppression leaves in their groups."""
+        return ops.nms_keep(
+            candidates.boxes,
+            candidates.scores,
+            groups,
+            iou_threshold=self.nms_iou,
+            offset=self.offset,
+            inclusive=self.inclusive,
+        )
+
     def _suppress(self, candidates: Candidates, groups: Tensor) -> tuple[Tensor, Tensor]:
         """-> (K,) indices of what stays, and its scores."""
         boxes, scores = candidates.boxes, candidates.scores
