@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from boxwright.errors import ConfigError, ShapeError
 from boxwright.types import Batch, Size, Target
@@ -69,7 +70,7 @@ def prepare(
     if method == "opencv_scaled":
         return Prepared(_scale_centred(image, nominal, **levels), (height, width), (nominal, nominal))
     if method == "torch":
-        pixels = resize_normalised(normalise(image, **levels), scale=nominal)
+        pixels = _normalised_and_resized(image, shortest_edge_size((height, width), **limits), **levels)
     else:
         resized = resize_image(image, shortest_edge_size((height, width), **limits), method=method)
         pixels = to_planes(resized, channels) if as_levels else normalise(resized, **levels)
@@ -117,6 +118,21 @@ def resizes_levels(method: ResizeMethod) -> bool:
     return method in ("opencv", "pillow")
 
 
+def _normalised_and_resized(
+    image: NDArray[np.uint8],
+    size: Size,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    channels: ChannelOrder,
+    value_range: float,
+) -> Tensor:
+    """torchvision's way: the resize is of normalised floats."""
+    levels = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    table = normalise_levels(levels, mean=mean, std=std, value_range=value_range)[:, 0]
+    return resize_normalised(_ordered(image, channels), table.numpy(), size)
+
+
 def _scale_centred(
     image: NDArray[np.uint8],
     scale: float,
@@ -159,7 +175,7 @@ def pad_batch(
     if not prepared:
         raise ShapeError("pad_batch() got no images")
     height, width = padded_size([item.size for item in prepared], divisibility=divisibility, shape=shape)
-    images = prepared[0].pixels.new_zeros((len(prepared), 3, height, width))
+    images = _zeros((len(prepared), 3, height, width), prepared[0].pixels.dtype)
     for slot, item in zip(images, prepared, strict=True):
         slot[:, : item.size[0], : item.size[1]].copy_(item.pixels)
     return Batch(
@@ -169,6 +185,16 @@ def pad_batch(
         scales=[item.scale for item in prepared],
         targets=None if targets is None else list(targets),
     )
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """In a worker in memory that is shared from the start: it would be copied there on its way to the main process."""
+    if get_worker_info() is None:
+        return torch.zeros(shape, dtype=dtype)
+    memory: Any = torch.UntypedStorage
+    shared = memory._new_shared(math.prod(shape) * dtype.itemsize)  # of zeros, as the system gives its pages
+    images: Tensor = torch.tensor([], dtype=dtype).set_(shared, 0, shape)  # type: ignore[call-overload]
+    return images
 
 
 def padded_size(sizes: Sequence[Size], *, divisibility: int = 1, shape: Size | None = None) -> Size:

@@ -23,10 +23,12 @@ from torch import Tensor
 
 from boxwright.errors import ConfigError
 from boxwright.ops.cpu import resize as cpu
+from boxwright.ops.cpu import resize_normalised as cpu_normalised
 from boxwright.ops.reference import resize as reference
 
 ResizeMethod = Literal["opencv", "pillow", "torch", "opencv_scaled"]
 RESIZE_METHODS: tuple[str, ...] = get_args(ResizeMethod)
+SUMS_OTHERWISE = 128  # up to this height and width together torch adds in another order
 
 
 def check_method(method: str) -> None:
@@ -108,12 +110,13 @@ def _resize_through_torch(image: NDArray[Any], size: tuple[int, int]) -> NDArray
     return np.ascontiguousarray(back.astype(image.dtype, copy=False))
 
 
-def resize_normalised(planes: Tensor, *, scale: float) -> Tensor:
-    """(3, H, W) normalised floats -> (3, h, w), sampled by the rounded size ratio, as torchvision does."""
-    batch = planes[None].contiguous(memory_format=torch.channels_last)  # the same numbers in half the time
-    return F.interpolate(batch, scale_factor=scale, mode="bilinear", recompute_scale_factor=True, align_corners=False)[
-        0
-    ]
+def resize_normalised(image: NDArray[np.uint8], table: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """(H, W, 3) levels, (3, 256) what they become -> (3, h, w) normalised floats, sampled as torchvision does."""
+    if sum(size) > SUMS_OTHERWISE:
+        return cpu_normalised.resize_normalised(image, table, size)
+    planes = torch.from_numpy(np.take_along_axis(table, image.reshape(-1, 3).T.astype(np.intp), axis=1))
+    batch = planes.view(1, 3, *image.shape[:2])
+    return F.interpolate(batch, size=size, mode="bilinear", align_corners=False)[0]
 
 
 def resize_centred(image: NDArray[np.float32], *, scale: float) -> NDArray[np.float32]:

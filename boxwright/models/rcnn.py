@@ -43,10 +43,16 @@ class Detected:
     def first_of_each_image(self, counts: Sequence[int]) -> list[RawDetections]:
         """Of equally many rows for each image the first ones."""
         share = len(self.boxes) // len(counts)
-        fields = (self.boxes, self.scores, self.labels, self.original_boxes, self.mask_probabilities, self.heatmaps)
+        rows = [slice(i * share, i * share + count) for i, count in enumerate(counts)]
+        optional = (self.original_boxes, self.mask_probabilities, self.heatmaps)
         return [
-            RawDetections(*(None if field is None else field[i * share : i * share + count] for field in fields))
-            for i, count in enumerate(counts)
+            RawDetections(
+                self.boxes[of_image],
+                self.scores[of_image],
+                self.labels[of_image],
+                *(None if field is None else field[of_image] for field in optional),
+            )
+            for of_image in rows
         ]
 
 

@@ -31,10 +31,22 @@ def test_pillow_is_pillow(size, new):
     np.testing.assert_array_equal(resize_image(levels(size), new, method="pillow"), expected)
 
 
-@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (33, 200), (200, 33)])
-def test_torch_is_torch_on_normalised_floats(height, width):
+@pytest.fixture
+def two_threads():
+    """As most programs run: on one thread torch's resize rounds otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (33, 200), (200, 33), (80, 100), (800, 300), (7, 5)])
+def test_torch_is_torch_on_normalised_floats(height, width, channels):
     image = levels((height, width))
-    prepared = prepare(image, short=80, long=133, method="torch", channels="rgb", value_range=1, **IMAGENET)
+    prepared = prepare(image, short=80, long=133, method="torch", channels=channels, value_range=1, **IMAGENET)
+    image = image[:, :, ::-1].copy() if channels == "bgr" else image
     mean, std = (torch.tensor(IMAGENET[name])[:, None, None] for name in ("mean", "std"))
     planes = (torch.from_numpy(image).permute(2, 0, 1).float() / 255 - mean) / std
     scale = min(80 / min(height, width), 133 / max(height, width))
@@ -42,6 +54,14 @@ def test_torch_is_torch_on_normalised_floats(height, width):
         planes[None], scale_factor=scale, mode="bilinear", recompute_scale_factor=True, align_corners=False
     )[0]
     assert torch.equal(prepared.pixels, expected)
+
+
+def test_torch_s_resize_does_not_depend_on_threads(two_threads):
+    image = levels((60, 90))
+    options = {"short": 80, "long": 133, "method": "torch", "value_range": 1, **IMAGENET}
+    on_two = prepare(image, **options).pixels
+    torch.set_num_threads(1)
+    assert torch.equal(prepare(image, **options).pixels, on_two)
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (33, 200)])

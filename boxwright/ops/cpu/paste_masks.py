@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
 
+from .fused import fused
 from .kernel import exact_kernel
 from .threads import run_chunks
 
@@ -98,16 +97,6 @@ def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
     )
 
 
-@intrinsic
-def _fused(typing_context, a, b, c):
-    """a * b + c with one rounding, as torch's grid_sample computes on every CPU of the last ten years."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.fma(*arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), generate
-
-
 @exact_kernel
 def _draw(masks, boxes, frames, parts, threshold, is_sampled, begin, end, origin_y, origin_x, index, share, lines, out):
     """See `_Given.draw`. Scratch: index and share (2, n), lines (2, 2, columns).
@@ -128,7 +117,7 @@ def _draw(masks, boxes, frames, parts, threshold, is_sampled, begin, end, origin
             for k in range(parts[i, 2 * axis + 1] - first):
                 if is_sampled:
                     place = (np.float32(first + k) + half - low) / (high - low) * np.float32(2) - one
-                    place = _fused(place + one, size * half, -half)
+                    place = fused(place + one, size * half, -half)
                     if not (place >= -one and place < size):
                         index[axis, k], share[axis, k] = 0, 0
                         continue
@@ -160,9 +149,9 @@ def _draw(masks, boxes, frames, parts, threshold, is_sampled, begin, end, origin
                 for x in range(columns):
                     before = one - share[1, x]
                     value = lines[upper, 0, x] * (before * up)
-                    value = _fused(lines[upper, 1, x], share[1, x] * up, value)
-                    value = _fused(lines[lower, 0, x], before * down, value)
-                    value = _fused(lines[lower, 1, x], share[1, x] * down, value)
+                    value = fused(lines[upper, 1, x], share[1, x] * up, value)
+                    value = fused(lines[lower, 0, x], before * down, value)
+                    value = fused(lines[lower, 1, x], share[1, x] * down, value)
                     target[at + x] = value >= threshold
             else:
                 for x in range(columns):
