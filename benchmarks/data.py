@@ -170,10 +170,7 @@ def compare(folder: Path, source: str, *, masks: bool, args: argparse.Namespace)
             return torchvision_batches(folder, args.batch, args.workers, masks)
         return detectron2_batches(folder, rule, args.batch, args.workers, masks)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # torch's bilinear resize differs in the last bit between one thread and several
     compared = check_equal(our_samples(ours()), samples(theirs()))  # also the run that compiles and fills the caches
-    torch.set_num_threads(threads)
     rounds = [(images_per_second(ours, args.batch), images_per_second(theirs, args.batch)) for _ in range(args.repeat)]
     our_speed, their_speed = (statistics.median(column) for column in zip(*rounds, strict=True))
     return {

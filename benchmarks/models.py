@@ -18,7 +18,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +30,8 @@ from torch import nn
 
 import boxwright as bw
 from benchmarks.ops import processor
-from benchmarks.peers import PEERS, Torchvision, make, share_equal
+from benchmarks.peers import PEERS, Peer, Torchvision, make, share_equal
+from boxwright.data.image import RgbImage
 from boxwright.engine.speed import (
     best_rate,
     count_operations,
@@ -94,7 +94,7 @@ def main() -> None:
         for row in chosen:
             print_memory(row)
     else:
-        write(list(measured(chosen, arguments.rounds)), arguments)
+        append_rows(list(measured(chosen, arguments.rounds)), arguments.csv, FIELDS, arguments.threads)
 
 
 def parse() -> argparse.Namespace:
@@ -104,9 +104,7 @@ def parse() -> argparse.Namespace:
         "--rounds", type=int, default=5, help="turns, of which medians are taken (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--csv", default=str(HERE / "models.csv"), help="append rows to this file (default: %(default)s)"
-    )
+    parser.add_argument("--csv", type=Path, default=HERE / "models.csv", help="append rows to this file")
     parser.add_argument("--memory", action="store_true", help="measure peak memory in place of time")
     parser.add_argument("--one-side", choices=("ours", "peer"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -151,7 +149,7 @@ def sides(row: Row) -> tuple[Callable[[], Any], Callable[[], Any], float, float 
     if row.task == "training":
         ours = training_step(detector, pictures, make_targets(detector, PEERS[row.model].size, row.batch))
         return ours, peer_step(theirs, detector, row), count_operations(ours), None
-    detect = peer_detection(theirs, row)
+    detect = peer_detection(theirs, PEERS[row.model], pictures)
     others = PEERS[row.model].results(detect())
     mine = detector(pictures)
     equal, near = (share_equal(mine, others, tolerance=tolerance) for tolerance in (EQUAL, NEAR))
@@ -161,15 +159,14 @@ def sides(row: Row) -> tuple[Callable[[], Any], Callable[[], Any], float, float 
 
 
 def both(row: Row) -> tuple[nn.Module, bw.Detector]:
-    with tempfile.TemporaryDirectory() as folder:
-        theirs, detector = make(PEERS[row.model], Path(folder), "fp32" if row.precision == "int8" else row.precision)
+    theirs, detector = make(PEERS[row.model], "fp32" if row.precision == "int8" else row.precision)
     if row.precision == "int8":
         detector.quantise(make_pictures(PEERS[row.model].size, 1))
     return theirs, detector
 
 
-def peer_detection(model: nn.Module, row: Row) -> Callable[[], Any]:
-    images = PEERS[row.model].images(make_pictures(PEERS[row.model].size, row.batch))
+def peer_detection(model: nn.Module, peer: Peer, pictures: Sequence[RgbImage]) -> Callable[[], Any]:
+    images = peer.images(pictures)
     model.eval()
     return torch.inference_mode()(lambda: model(*images))
 
@@ -198,18 +195,18 @@ def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) ->
     return statistics.median(mine), statistics.median(others)
 
 
-def write(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
+def append_rows(rows: Sequence[dict[str, Any]], path: Path, fields: Sequence[str], threads: int) -> None:
+    """With machine and versions."""
     versions = {"boxwright": bw.__version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
     common = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "machine": f"{processor()}, {os.cpu_count()} cores",
-        "threads": arguments.threads,
+        "threads": threads,
         "versions": " ".join(f"{name} {version}" for name, version in versions.items()),
     }
-    path = Path(arguments.csv)
     is_new = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
+        writer = csv.DictWriter(file, fields)
         if is_new:
             writer.writeheader()
         writer.writerows(common | row for row in rows)
@@ -234,7 +231,8 @@ def one_side(row: Row, side: str) -> None:
     theirs, detector = both(row)
     pictures = make_pictures(PEERS[row.model].size, row.batch)
     if row.task == "detection":
-        call: Callable[[], Any] = (lambda: detector(pictures)) if side == "ours" else peer_detection(theirs, row)
+        detect = peer_detection(theirs, PEERS[row.model], pictures)
+        call: Callable[[], Any] = (lambda: detector(pictures)) if side == "ours" else detect
     elif side == "ours":
         call = training_step(detector, pictures, make_targets(detector, PEERS[row.model].size, row.batch))
     else:

@@ -4,6 +4,7 @@ Weights of one spread for all layers would leave a network with nothing to find;
 each model a hundred detections. Detectron2, for what torchvision has no model of, is read from PYTHONPATH.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +90,7 @@ class Detectron2:
 Peer = Torchvision | Detectron2
 
 
-def make(peer: Peer, folder: Path, precision: str) -> tuple[nn.Module, bw.Detector]:
+def make(peer: Peer, precision: str) -> tuple[nn.Module, bw.Detector]:
     """Both, with equal weights: ours reads the file that the other's are saved to."""
     theirs = peer.build()
     shapes = [(name, tuple(value.shape)) for name, value in theirs.named_parameters()]
@@ -97,12 +98,13 @@ def make(peer: Peer, folder: Path, precision: str) -> tuple[nn.Module, bw.Detect
     kept = (r"anchor_generator", r"pixel_")
     filled = fill_all(shapes, 0, peer.spread, kept)
     theirs.load_state_dict({name: torch.from_numpy(value) for name, value in filled.items()}, strict=False)
-    path = folder / "weights.pth"
-    torch.save(theirs.state_dict(), path)
-    return theirs, bw.load(peer.config, path, device="cpu", precision=precision, overrides=peer.overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.pth"
+        torch.save(theirs.state_dict(), path)
+        return theirs, bw.load(peer.config, path, device="cpu", precision=precision, overrides=peer.overrides)
 
 
-def _resnet50_fpn(trainable: int = 3) -> nn.Module:
+def frozen_resnet50_fpn(trainable: int = 3) -> nn.Module:
     return _resnet_fpn_extractor(resnet50(weights=None, norm_layer=FROZEN), trainable)
 
 
@@ -153,14 +155,14 @@ _D2_STEM = (r"stem\.conv1\.weight$", 0.0172)
 
 PEERS: dict[str, Peer] = {
     "Faster R-CNN R50-FPN": Torchvision(
-        config="torchvision/fasterrcnn_resnet50_fpn", build=lambda: FasterRCNN(_resnet50_fpn(), 91)
+        config="torchvision/fasterrcnn_resnet50_fpn", build=lambda: FasterRCNN(frozen_resnet50_fpn(), 91)
     ),
     "Mask R-CNN R50-FPN": Torchvision(
-        config="torchvision/maskrcnn_resnet50_fpn", build=lambda: MaskRCNN(_resnet50_fpn(), 91)
+        config="torchvision/maskrcnn_resnet50_fpn", build=lambda: MaskRCNN(frozen_resnet50_fpn(), 91)
     ),
     "Keypoint R-CNN R50-FPN": Torchvision(
         config="torchvision/keypointrcnn_resnet50_fpn",
-        build=lambda: detection.KeypointRCNN(_resnet50_fpn(), 2, num_keypoints=17),
+        build=lambda: detection.KeypointRCNN(frozen_resnet50_fpn(), 2, num_keypoints=17),
     ),
     "Faster R-CNN MobileNetV3-FPN": Torchvision(
         config="torchvision/fasterrcnn_mobilenet_v3_large_fpn",

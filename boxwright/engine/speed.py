@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from boxwright.data.image import RgbImage
+from boxwright.models.packed import direct_convolutions
 from boxwright.types import Masks, Size, Target
 
 from .inference import Detector
@@ -125,8 +126,8 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
 
 
 def count_operations(call: Callable[[], object]) -> float:
-    """Multiplications and additions in convolutions and matrix products."""
-    with FlopCounterMode(display=False, custom_mapping=_PACKED) as counter:
+    """Multiplications and additions in convolutions and matrix products, as they are defined."""
+    with direct_convolutions(), FlopCounterMode(display=False, custom_mapping=_PACKED) as counter:
         call()
     return float(counter.get_total_flops())
 

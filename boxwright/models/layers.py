@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from boxwright.errors import ConfigError
-from boxwright.models.packed import PackedConv, PackedLinear, packing_dtype, state_of
+from boxwright.models.packed import PackedConv, PackedLinear, PackedWinograd, packing_dtype, state_of, suits_winograd
 from boxwright.models.quantised import QuantisedConv, QuantisedLinear, Range
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
@@ -174,7 +174,7 @@ class ConvNorm(nn.Conv2d):
     folds = True
 
     norm: nn.Module | None
-    packed: PackedConv | QuantisedConv | None = None
+    packed: PackedConv | PackedWinograd | QuantisedConv | None = None
     within: Range | None = None  # where inputs lie: set for a convolution that is to compute on bytes
     result_within: Range | None = None  # where those of its only reader lie, which computes on bytes too
 
@@ -240,17 +240,21 @@ class ConvNorm(nn.Conv2d):
         is_known = self._packs(None) and self.activation in (None, "relu") and self.groups == 1
         return is_known and self.in_channels >= 16 and self.out_channels >= 16
 
-    def _packed_for(self, x: Tensor) -> PackedConv | QuantisedConv:
+    def _packed_for(self, x: Tensor) -> PackedConv | PackedWinograd | QuantisedConv:
         of_norm = norm_tensors(self.norm) if is_constant(self.norm) else ()
-        key = (x.dtype, self.within, self.result_within, state_of(self.weight, self.bias, *of_norm))
+        is_winograd = suits_winograd(self, x.dtype, self.activation)
+        state = state_of(self.weight, self.bias, *of_norm)
+        key = (x.dtype, self.within, self.result_within, is_winograd, state)
         if self.packed is None or self.packed.key != key:
             affine = running_affine(self.norm)
             made = (self.weight, self.bias) if affine is None else folded(self.weight, self.bias, *affine)
-            if self.within is None:
-                self.packed = PackedConv(self, *made, x, key=key)
-            else:
+            if self.within is not None:
                 within, to = self.within, self.result_within
                 self.packed = QuantisedConv(self, *made, x, within=within, result_within=to, key=key)
+            elif is_winograd:
+                self.packed = PackedWinograd(*made, key=key)
+            else:
+                self.packed = PackedConv(self, *made, x, key=key)
         return self.packed
 
     def __getstate__(self) -> dict[str, Any]:
