@@ -73,15 +73,16 @@ def direct_convolutions() -> Iterator[None]:
 
 
 def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype, activation: str | None) -> bool:
-    """Wide 3x3 convolutions; in narrow ones the transforms take what the products save.
+    """3x3 convolutions of 128 to 256 channels: in narrower ones the transforms take what the products save, and the
+    products of wider ones are slow for small maps.
 
     Not where a model trains: gradients are compared with those of other programs, and weights change every time.
     """
     if dtype != torch.float32 or conv.training or _are_direct.get():
         return False
     is_3x3 = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1)
-    is_wide = min(conv.in_channels, conv.out_channels) >= 128 and conv.in_channels % 16 == conv.out_channels % 16 == 0
-    return is_3x3 and is_wide and conv.groups == 1 and activation in (None, "relu")
+    fits = all(128 <= width <= 256 and width % 16 == 0 for width in (conv.in_channels, conv.out_channels))
+    return is_3x3 and fits and conv.groups == 1 and activation in (None, "relu")
 
 
 class PackedLinear:

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from boxwright.models.layers import ConvNorm, Dense, Norm
+from boxwright.models.packed import PackedConv, PackedWinograd, direct_convolutions
 from boxwright.models.resnet import Deform, DeformConvNorm
 from tests.models.test_layers import randomize_norms
 
@@ -35,13 +36,15 @@ def without_gradients(layer, *inputs):
         {"dilation": 2, "activation": "relu"},
         {"groups": 4, "activation": "silu"},
         {"activation": "hardswish"},
+        {"in_channels": 128, "out_channels": 144},
+        {"in_channels": 128, "out_channels": 144, "activation": "relu"},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("has_residual", [False, True])
 def test_a_convolution_gives_the_same(settings, layout, has_residual):
     conv = make(**settings)
-    x = torch.randn(2, 8, 9, 12).contiguous(memory_format=layout)
+    x = torch.randn(2, conv.in_channels, 9, 12).contiguous(memory_format=layout)
     expected = conv(x)
     if has_residual:
         residual = torch.randn_like(expected)
@@ -50,6 +53,15 @@ def test_a_convolution_gives_the_same(settings, layout, has_residual):
         assert torch.equal(residual, kept)
     else:
         assert_close(without_gradients(conv, x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_wide_convolutions_save_multiplications_unless_asked_not_to():
+    conv, x = make(in_channels=128, out_channels=128), torch.randn(1, 128, 9, 12)
+    without_gradients(conv, x)
+    assert isinstance(conv.packed, PackedWinograd)
+    with direct_convolutions():
+        without_gradients(conv, x)
+    assert isinstance(conv.packed, PackedConv)
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])

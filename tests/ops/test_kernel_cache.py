@@ -92,6 +92,13 @@ def test_after_a_fork_the_kernels_run(num_threads):
     assert child.exitcode == 0
 
 
+@pytest.fixture(params=["region", "pool"])
+def way(request, monkeypatch):
+    """Both ways to more threads."""
+    monkeypatch.setattr(threads, "_is_forked", request.param == "pool")
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_as_many_threads_work_as_torch_has(num_threads, count):
     num_threads(count)
@@ -106,6 +113,7 @@ def test_as_many_threads_work_as_torch_has(num_threads, count):
     assert len(seen) == count
 
 
+@pytest.mark.usefixtures("way")
 def test_each_item_is_worked_on_once(num_threads):
     for count, items, chunk in ((1, 0, 4), (3, 1, 4), (3, 10, 4), (2, 12, 4), (5, 100, 1)):
         num_threads(count)
@@ -114,6 +122,7 @@ def test_each_item_is_worked_on_once(num_threads):
         assert sorted(i for begin, end in ranges for i in range(begin, end)) == list(range(items))
 
 
+@pytest.mark.usefixtures("way")
 def test_an_error_in_a_helper_arrives(num_threads):
     num_threads(2)
     barrier = threading.Barrier(2, timeout=30)

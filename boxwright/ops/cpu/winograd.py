@@ -33,7 +33,7 @@ class WinogradConv:
         values = _kernel_values(weight).reshape(POINTS * num_out, num_in, 1, 1)
         # Matrix products as a 1x1 convolution in 36 groups, which oneDNN does faster than products one by one.
         self.place = ((0, 0), (1, 1), (1, 1), POINTS)
-        size = [1, POINTS * num_in, 1, _tiles_at_once(num_in, num_out)]
+        size = [1, POINTS * num_in, 1, _most_tiles(num_in, num_out)]
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(values, *self.place, size)
         self.bias = np.zeros(num_out, np.float32) if bias is None else bias.detach().float().numpy()
 
@@ -44,15 +44,16 @@ class WinogradConv:
         out = torch.empty(num_images, num_out, height, width, memory_format=torch.channels_last)
         rest = _rows(torch.empty(0, 0, 0, 0) if residual is None else residual)
         tiles = (-(-height // OUTPUTS), -(-width // OUTPUTS))
-        num_tiles, at_once = num_images * tiles[0] * tiles[1], _tiles_at_once(num_in, num_out)
-        scratch = np.zeros((-(-min(at_once, num_tiles) // TILES_PER_TASK), 2, INSIDE, INSIDE, BLOCK), np.float32)
-        for first in range(0, num_tiles, at_once):
-            here = (*tiles, first, scratch)
-            values = torch.empty(min(at_once, num_tiles - first), INSIDE, INSIDE, num_in)
-            run_chunks(partial(_spread, _rows(x), *here, values.numpy()), len(values), TILES_PER_TASK)
-            products = self._multiply(values)
-            result = (self.bias, rest, relu, _rows(out))
-            run_chunks(partial(_gather, products.numpy(), *here, *result), len(values), TILES_PER_TASK)
+        num_tiles = num_images * tiles[0] * tiles[1]
+        num_parts = -(-num_tiles // _most_tiles(num_in, num_out))
+        at_once = -(-num_tiles // max(num_parts, 1))
+        scratch = np.zeros((-(-at_once // TILES_PER_TASK), 2, INSIDE, INSIDE, BLOCK), np.float32)
+        values = torch.empty(at_once, INSIDE, INSIDE, num_in)
+        for part in range(num_parts):
+            here, count = (*tiles, part * at_once, scratch), min(at_once, num_tiles - part * at_once)
+            run_chunks(partial(_spread, _rows(x), *here, values.numpy()), count, TILES_PER_TASK)
+            products = self._multiply(values[:count]).numpy()
+            run_chunks(partial(_gather, products, *here, self.bias, rest, relu, _rows(out)), count, TILES_PER_TASK)
         return out
 
     def _multiply(self, values: Tensor) -> Tensor:
@@ -63,8 +64,8 @@ class WinogradConv:
         return products
 
 
-def _tiles_at_once(num_in: int, num_out: int) -> int:
-    return max(MOST_AT_ONCE // (POINTS * (num_in + num_out)), 1)
+def _most_tiles(num_in: int, num_out: int) -> int:
+    return max(MOST_AT_ONCE // (POINTS * (num_in + num_out)), TILES_PER_TASK)
 
 
 def _kernel_values(weight: Tensor) -> Tensor:
