@@ -51,7 +51,7 @@ class PackedConv:
 
 
 class PackedWinograd:
-    """As PackedConv, with a quarter of the multiplications and four times the memory."""
+    """As PackedConv, with a quarter of the multiplications and four times the memory; always in float32."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, key: object) -> None:
         self.key = key
@@ -59,7 +59,8 @@ class PackedWinograd:
 
     def __call__(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
         """As PackedConv; the result is in channels-last."""
-        return self.convolve(x, residual, relu=activation == "relu")
+        exact = None if residual is None else residual.float()
+        return self.convolve(x.float(), exact, relu=activation == "relu").to(x.dtype)
 
 
 @contextmanager
@@ -73,15 +74,16 @@ def direct_convolutions() -> Iterator[None]:
 
 
 def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype, activation: str | None) -> bool:
-    """3x3 convolutions of 128 to 256 channels: in narrower ones the transforms take what the products save, and the
-    products of wider ones are slow for small maps.
+    """3x3 convolutions of 128 to 256 channels: in narrower ones the transforms take what the products save (in bfloat16,
+    whose direct products are twice as fast, sooner), and the products of wider ones are slow for small maps.
 
     Not where a model trains: gradients are compared with those of other programs, and weights change every time.
     """
-    if dtype != torch.float32 or conv.training or _are_direct.get():
+    if dtype not in _DTYPES or conv.training or _are_direct.get():
         return False
     is_3x3 = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1)
-    fits = all(128 <= width <= 256 and width % 16 == 0 for width in (conv.in_channels, conv.out_channels))
+    least = 128 if dtype == torch.float32 else 256
+    fits = all(least <= width <= 256 and width % 16 == 0 for width in (conv.in_channels, conv.out_channels))
     return is_3x3 and fits and conv.groups == 1 and activation in (None, "relu")
 
 
