@@ -11,6 +11,7 @@ A method is a size rule and a sampler together, because each source has one of e
 """
 
 import math
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import cv2
@@ -24,7 +25,9 @@ from torch import Tensor
 from boxwright.errors import ConfigError
 from boxwright.ops.cpu import resize as cpu
 from boxwright.ops.cpu import resize_normalised as cpu_normalised
+from boxwright.ops.cpu.resize_runs import resize_runs
 from boxwright.ops.reference import resize as reference
+from boxwright.types import Rle
 
 ResizeMethod = Literal["opencv", "pillow", "torch", "opencv_scaled"]
 RESIZE_METHODS: tuple[str, ...] = get_args(ResizeMethod)
@@ -125,13 +128,21 @@ def resize_centred(image: NDArray[np.float32], *, scale: float) -> NDArray[np.fl
     return resized
 
 
-def resize_bitmap(bitmap: NDArray[Any], size: tuple[int, int], *, method: ResizeMethod) -> NDArray[np.bool_]:
-    """(H, W) bool -> (h, w) bool: nearest neighbour as the method's source takes it for its masks."""
-    levels = np.ascontiguousarray(bitmap).view(np.uint8)
+def resize_rle(rle: Rle, size: tuple[int, int], *, method: ResizeMethod) -> Rle:
+    """Run lengths -> those of `size`: the nearest pixel as the method's source takes it for its masks."""
+    height, width = rle["size"]
+    rows, columns = _nearest(height, size[0], method), _nearest(width, size[1], method)
+    return Rle(size=list(size), counts=resize_runs(rle["counts"], height, rows, columns))
+
+
+@lru_cache(maxsize=512)
+def _nearest(length: int, new: int, method: ResizeMethod) -> NDArray[np.int64]:
+    """(new,) the place that each new pixel of a side is taken from, as the source's own function says."""
+    places = np.arange(length, dtype=np.float32)[:, None]
     if method == "torch":
-        planes = torch.from_numpy(levels)[None, None]
-        return F.interpolate(planes, size=size, mode="nearest")[0, 0].numpy().astype(bool)
-    if method == "pillow":
-        return np.asarray(Image.fromarray(levels).resize(size[::-1], Image.Resampling.NEAREST)).astype(bool)
-    resized: NDArray[Any] = cv2.resize(levels, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return resized.astype(bool)
+        resized = F.interpolate(torch.from_numpy(places)[None, None], size=(new, 1), mode="nearest").numpy()
+    elif method == "pillow":
+        resized = np.asarray(Image.fromarray(places).resize((1, new), Image.Resampling.NEAREST))
+    else:
+        resized = cv2.resize(places, (1, new), interpolation=cv2.INTER_NEAREST)
+    return resized.reshape(-1).astype(np.int64)

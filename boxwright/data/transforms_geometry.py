@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ from boxwright.geometry.masks import (
 )
 from boxwright.types import Size, Target
 
-from .resize import ResizeMethod, resize_bitmap, resize_image
+from .resize import ResizeMethod, resize_image, resize_rle
 from .sample import FILL, Sample, crop_sample, has_mask, settle_target
 
 
@@ -71,11 +72,7 @@ def scale_target(target: Target, size: Size, *, scale: tuple[float, float], meth
     """Into an image of `size`, by the (y, x) factors."""
     if size == target.size and scale == (1.0, 1.0):
         return target
-    masks = target.masks
-
-    def nearest(bitmap: NDArray[np.bool_], to: Size) -> NDArray[np.bool_]:
-        return resize_bitmap(bitmap, to, method=method)
-
+    masks, nearest = target.masks, partial(resize_rle, method=method)
     return replace(
         target,
         boxes=scale_boxes(target.boxes, scale),

@@ -60,10 +60,16 @@ def to_run_lengths(masks: Masks) -> Masks:
     return Masks(list(masks.rles()), masks.size)
 
 
-def scale_masks(masks: Masks, size: Size, *, scale: tuple[float, float], nearest: Callable[..., Any]) -> Masks:
-    """Into an image of `size`; polygons by the (y, x) factors, bitmaps by `nearest(bitmap, size)`."""
+def scale_masks(masks: Masks, size: Size, *, scale: tuple[float, float], nearest: Callable[[Rle, Size], Rle]) -> Masks:
+    """Into an image of `size`; polygons by the (y, x) factors, run lengths by `nearest(rle, size)`."""
     factors = np.array([scale[1], scale[0]])
-    return _map_masks(masks, size, lambda points: points * factors, lambda bitmap: nearest(bitmap, size))
+    segments: list[Segment] = [
+        [(ring.reshape(-1, 2) * factors).reshape(-1) for ring in segment]
+        if isinstance(segment, list)
+        else nearest(segment_to_rle(segment, masks.size), size)
+        for segment in masks.segments
+    ]
+    return Masks(segments, size)
 
 
 def flip_masks(masks: Masks) -> Masks:

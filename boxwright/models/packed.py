@@ -74,8 +74,8 @@ def direct_convolutions() -> Iterator[None]:
 
 
 def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype, activation: str | None) -> bool:
-    """3x3 convolutions of 128 to 256 channels: in narrower ones the transforms take what the products save (in bfloat16,
-    whose direct products are twice as fast, sooner), and the products of wider ones are slow for small maps.
+    """3x3 convolutions of 128 to 256 channels: in narrower ones the transforms take what the products save, sooner in
+    bfloat16, whose direct products are twice as fast; the products of wider ones are slow for small maps.
 
     Not where a model trains: gradients are compared with those of other programs, and weights change every time.
     """

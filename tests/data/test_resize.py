@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask
 
 from boxwright.data.network_input import normalise, prepare
-from boxwright.data.resize import resize_bitmap, resize_image, shortest_edge_size
+from boxwright.data.resize import resize_image, resize_rle, shortest_edge_size
 from boxwright.errors import ConfigError
 
 SIZES = [((37, 53), (61, 87)), ((61, 87), (37, 53)), ((40, 30), (80, 20)), ((1, 1), (5, 3)), ((9, 9), (9, 9))]
@@ -105,11 +106,23 @@ def test_sizes_are_those_of_the_source(size, method, expected):
     assert shortest_edge_size(size, short=800, long=1333, method=method) == expected
 
 
+def nearest(bitmap, size, method):
+    """As the method's library resizes a bitmap."""
+    if method == "torch":
+        return torch.nn.functional.interpolate(torch.from_numpy(bitmap)[None, None], size=size)[0, 0].numpy()
+    if method == "pillow":
+        return np.asarray(Image.fromarray(bitmap).resize(size[::-1], Image.Resampling.NEAREST))
+    return cv2.resize(bitmap, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
 @pytest.mark.parametrize("method", ["opencv", "pillow", "torch"])
-def test_bitmaps_take_the_nearest_pixel(method):
-    bitmap = np.random.default_rng(0).random((20, 30)) > 0.5
-    found = resize_bitmap(bitmap, (40, 60), method=method)
-    np.testing.assert_array_equal(found, bitmap.repeat(2, axis=0).repeat(2, axis=1))
+@pytest.mark.parametrize(("size", "new"), [*SIZES, ((480, 333), (800, 555)), ((50, 64), (7, 200))])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+def test_masks_take_the_nearest_pixel_without_a_bitmap(size, new, method, share):
+    bitmap = (cv2.blur(np.random.default_rng(0).random(size), (5, 3)) < share).astype(np.uint8)
+    bitmap[: size[0] // 3] |= np.random.default_rng(1).random(size)[: size[0] // 3] < share / 2
+    found = resize_rle(mask.encode(np.asfortranarray(bitmap)), new, method=method)
+    assert found == mask.encode(np.asfortranarray(nearest(bitmap, new, method)))
 
 
 def test_an_unknown_method_is_named():

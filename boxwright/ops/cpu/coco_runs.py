@@ -15,7 +15,7 @@ _LONGEST = 4294967295  # lengths are 32 bits wide in the official code
 
 
 @exact_kernel
-def _read_runs(text, begin, end, counts, start):
+def read_runs(text, begin, end, counts, start):
     """Writes the lengths of one mask from counts[start] on; returns how many, or -1 where the text breaks the rules."""
     position = begin
     c = start
@@ -54,7 +54,7 @@ def unpack_runs(text, first):
     counts = np.empty(len(text), np.uint32)
     counts_first = np.zeros(len(first), np.int64)
     for i in range(len(first) - 1):
-        counts_first[i + 1] = counts_first[i] + _read_runs(text, first[i], first[i + 1], counts, counts_first[i])
+        counts_first[i + 1] = counts_first[i] + read_runs(text, first[i], first[i + 1], counts, counts_first[i])
     return counts[: counts_first[-1]].copy(), counts_first
 
 
@@ -73,7 +73,7 @@ def measure_runs(text, first, sizes):
         longest = max(longest, first[i + 1] - first[i])
     counts = np.empty(longest, np.uint32)
     for i in range(num_masks):
-        num_runs = _read_runs(text, first[i], first[i + 1], counts, 0)
+        num_runs = read_runs(text, first[i], first[i + 1], counts, 0)
         if num_runs < 0 or not _measure_one(counts[:num_runs], sizes[i, 0], sizes[i, 1], boxes[i], area, i):
             return boxes, area, i
     return boxes, area, -1
@@ -182,7 +182,7 @@ def mask_pairs(image, category, row, masks, gt_first, gt_category, gt_masks, gt_
             if num_runs < 0:
                 while len(counts) < text_first[d + 1] - text_first[d]:
                     counts = grown(counts)
-                num_runs = _read_runs(text, text_first[d], text_first[d + 1], counts, 0)
+                num_runs = read_runs(text, text_first[d], text_first[d + 1], counts, 0)
             both, either = _overlap(counts, 0, num_runs, gt_counts, gt_counts_first[g], gt_counts_first[g + 1])
             if both == 0:
                 continue

@@ -12,6 +12,7 @@ from boxwright.ops.reference.paste_masks import MAX_COORDINATE
 
 from .fused import fused
 from .kernel import exact_kernel
+from .resize_runs import write_runs
 from .threads import run_chunks
 
 
@@ -173,15 +174,4 @@ def _encode(bits, top, left, height, width, runs, text):
             runs[num_runs] = end - start
             num_runs, start, current = num_runs + 1, end, 0
     runs[num_runs] = height * width - start
-    # From the fourth run on as the difference to the one two before, five bits a letter.
-    n = 0
-    for i in range(num_runs + 1):
-        value = runs[i] - (runs[i - 2] if i > 2 else 0)
-        is_last = False
-        while not is_last:
-            letter = value & 31
-            value >>= 5
-            is_last = value == (-1 if letter & 16 else 0)
-            text[n] = 48 + (letter if is_last else letter | 32)
-            n += 1
-    return n
+    return write_runs(runs, num_runs + 1, text)
