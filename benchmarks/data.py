@@ -29,7 +29,7 @@ from boxwright.data import synth
 from boxwright.data.annotations import Annotations
 from boxwright.data.augment import Augmentation, InputRule
 from boxwright.data.dataset import TargetRule
-from boxwright.data.loader import TrainingLoader, evaluation_loader, training_loader
+from boxwright.data.loader import TrainingLoader, evaluation_loader, start_worker, training_loader
 from boxwright.data.reading import read_dataset
 from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.geometry.rings import bitmap_to_rings
@@ -212,7 +212,9 @@ class TargetsOnly(torch.utils.data.Dataset):
 
 def growth_of_workers(annotations: Annotations, part: Part) -> float:
     """MiB of four workers together, from their first image to their last."""
-    loader = torch.utils.data.DataLoader(TargetsOnly(annotations, part), batch_size=500, num_workers=4)
+    loader = torch.utils.data.DataLoader(
+        TargetsOnly(annotations, part), batch_size=500, num_workers=4, worker_init_fn=start_worker
+    )
     grown = [0.0] * 4
     for number, batch in enumerate(loader):
         grown[number % 4] = max(grown[number % 4], float(batch.max()))

@@ -1,5 +1,6 @@
 """Batches for training and evaluation: workers, transport, the way to the device, and the state to resume from."""
 
+import gc
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -234,15 +235,20 @@ def data_loader(
         collate_fn=collate,
         num_workers=workers,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=start_worker if workers else None,
         generator=torch.Generator().manual_seed(seed),  # else each new iteration draws from the model's generator
         prefetch_factor=2 if workers else None,
     )
     return iter(loader)
 
 
-def _start_worker(worker: int) -> None:
-    """One thread a worker; the global generators seeded, for steps of users that draw from them."""
+def start_worker(worker: int) -> None:
+    """One thread a worker; the global generators seeded, for steps of users that draw from them.
+
+    Python's collector is told to leave alone what was there before: by looking at an object it writes to it, and so
+    copies the memory that the worker shares with its parent.
+    """
+    gc.freeze()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     info = get_worker_info()

@@ -74,8 +74,8 @@ def direct_convolutions() -> Iterator[None]:
 
 
 def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype, activation: str | None) -> bool:
-    """3x3 convolutions of 128 to 256 channels: in narrower ones the transforms take what the products save, sooner in
-    bfloat16, whose direct products are twice as fast; the products of wider ones are slow for small maps.
+    """Wide 3x3 convolutions: in narrower ones the transforms take what the products save, sooner in bfloat16, whose
+    direct products are twice as fast.
 
     Not where a model trains: gradients are compared with those of other programs, and weights change every time.
     """
@@ -83,8 +83,8 @@ def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype, activation: str | None) 
         return False
     is_3x3 = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1)
     least = 128 if dtype == torch.float32 else 256
-    fits = all(least <= width <= 256 and width % 16 == 0 for width in (conv.in_channels, conv.out_channels))
-    return is_3x3 and fits and conv.groups == 1 and activation in (None, "relu")
+    is_wide = all(width >= least and width % 16 == 0 for width in (conv.in_channels, conv.out_channels))
+    return is_3x3 and is_wide and conv.groups == 1 and activation in (None, "relu")
 
 
 class PackedLinear:

@@ -15,7 +15,7 @@ def error(x, exact):
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 12), (2, 7, 9), (3, 14, 14), (1, 1, 1), (1, 3, 50), (0, 7, 7)], ids=str)
-@pytest.mark.parametrize("channels", [(32, 48), (272, 16)], ids=str)
+@pytest.mark.parametrize("channels", [(32, 48), (272, 16), (16, 304)], ids=str)
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @torch.no_grad()
 def test_it_is_the_convolution(shape, channels, layout):
@@ -29,10 +29,12 @@ def test_it_is_the_convolution(shape, channels, layout):
     assert num == 0 or error(found, exact) < 3e-6
 
 
+@pytest.mark.parametrize("num_out", [32, 288])
 @torch.no_grad()
-def test_sum_and_activation_are_part_of_it():
+def test_sum_and_activation_are_part_of_it(num_out):
     torch.manual_seed(0)
-    x, weight, residual = torch.randn(2, 32, 9, 13), torch.randn(32, 32, 3, 3), torch.randn(2, 32, 9, 13) * 20
+    x, weight = torch.randn(2, 32, 9, 13), torch.randn(num_out, 32, 3, 3)
+    residual = torch.randn(2, num_out, 9, 13) * 20
     exact = (F.conv2d(x.double(), weight.double(), padding=1) + residual).relu()
     assert error(WinogradConv(weight, None)(x, residual, relu=True), exact) < 3e-6
 

@@ -23,49 +23,52 @@ INSIDE, POINTS, OUTPUTS = 6, 36, 4  # inputs along a tile's side, values of a ti
 BLOCK = 256  # channels that are transformed together, to stay in the second cache
 MOST_AT_ONCE = 1 << 23  # values between the transforms and the products
 TILES_PER_TASK = 32
+OUTPUTS_AT_ONCE = 256  # channels
 
 
 class WinogradConv:
     """The kernels of one convolution, (O, I, 3, 3) with (O,) biases; stride 1, padded by one pixel of zeros."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        num_out, num_in = weight.shape[:2]
-        values = _kernel_values(weight).reshape(POINTS * num_out, num_in, 1, 1)
-        # Matrix products as a 1x1 convolution in 36 groups, which oneDNN does faster than products one by one.
+        self.num_out, num_in = weight.shape[:2]
+        # Matrix products as 1x1 convolutions in 36 groups, which oneDNN does faster than products one by one; with more
+        # outputs in one of them it would for few tiles lay out the kernels anew, every time.
         self.place = ((0, 0), (1, 1), (1, 1), POINTS)
-        size = [1, POINTS * num_in, 1, _most_tiles(num_in, num_out)]
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(values, *self.place, size)
-        self.bias = np.zeros(num_out, np.float32) if bias is None else bias.detach().float().numpy()
+        self.most_tiles = max(MOST_AT_ONCE // (POINTS * (num_in + min(self.num_out, OUTPUTS_AT_ONCE))), TILES_PER_TASK)
+        self.weights = []
+        for part in weight.split(OUTPUTS_AT_ONCE):
+            values = _kernel_values(part).reshape(POINTS * len(part), num_in, 1, 1)
+            size = [1, POINTS * num_in, 1, self.most_tiles]
+            self.weights.append(torch.ops.mkldnn._reorder_convolution_weight(values, *self.place, size))
+        self.bias = np.zeros(self.num_out, np.float32) if bias is None else bias.detach().float().numpy()
 
     def __call__(self, x: Tensor, residual: Tensor | None, *, relu: bool) -> Tensor:
         """(N, I, H, W) float32, and (N, O, H, W) to add or nothing -> (N, O, H, W) in channels-last."""
         num_images, num_in, height, width = x.shape
-        num_out = len(self.bias)
-        out = torch.empty(num_images, num_out, height, width, memory_format=torch.channels_last)
+        out = torch.empty(num_images, self.num_out, height, width, memory_format=torch.channels_last)
         rest = _rows(torch.empty(0, 0, 0, 0) if residual is None else residual)
+        source, target = _rows(x), _rows(out)
         tiles = (-(-height // OUTPUTS), -(-width // OUTPUTS))
         num_tiles = num_images * tiles[0] * tiles[1]
-        num_parts = -(-num_tiles // _most_tiles(num_in, num_out))
+        num_parts = -(-num_tiles // self.most_tiles)
         at_once = -(-num_tiles // max(num_parts, 1))
         scratch = np.zeros((-(-at_once // TILES_PER_TASK), 2, INSIDE, INSIDE, BLOCK), np.float32)
         values = torch.empty(at_once, INSIDE, INSIDE, num_in)
-        for part in range(num_parts):
-            here, count = (*tiles, part * at_once, scratch), min(at_once, num_tiles - part * at_once)
-            run_chunks(partial(_spread, _rows(x), *here, values.numpy()), count, TILES_PER_TASK)
-            products = self._multiply(values[:count]).numpy()
-            run_chunks(partial(_gather, products, *here, self.bias, rest, relu, _rows(out)), count, TILES_PER_TASK)
+        for first in range(0, num_tiles, max(at_once, 1)):
+            here, count = (*tiles, first, scratch), min(at_once, num_tiles - first)
+            run_chunks(partial(_spread, source, *here, values.numpy()), count, TILES_PER_TASK)
+            for number, weight in enumerate(self.weights):
+                products = self._multiply(values[:count], weight).numpy()
+                to = (self.bias, rest, relu, number * OUTPUTS_AT_ONCE, target)
+                run_chunks(partial(_gather, products, *here, *to), count, TILES_PER_TASK)
         return out
 
-    def _multiply(self, values: Tensor) -> Tensor:
+    def _multiply(self, values: Tensor, weight: Tensor) -> Tensor:
         """(T, 6, 6, I) -> (T, 6, 6, O)."""
         images = values.flatten(1).t()[None, :, None]
-        made = torch.ops.mkldnn._convolution_pointwise(images, self.weight, None, *self.place, "none", [], "")
+        made = torch.ops.mkldnn._convolution_pointwise(images, weight, None, *self.place, "none", [], "")
         products: Tensor = made[0, :, 0].t().view(len(values), INSIDE, INSIDE, -1)
         return products
-
-
-def _most_tiles(num_in: int, num_out: int) -> int:
-    return max(MOST_AT_ONCE // (POINTS * (num_in + num_out)), TILES_PER_TASK)
 
 
 def _kernel_values(weight: Tensor) -> Tensor:
@@ -125,12 +128,12 @@ def _evaluate(d0, d1, d2, d3, d4, d5, result, size):
 
 
 @kernel
-def _gather(products, rows, columns, first, scratch, shift, rest, relu, target, begin, end):
-    """products (T, 6, 6, O) of tiles first + begin to first + end -> their pixels in target (N, H, W, O).
-
-    `rest` is of the same shape and added, or empty.
+def _gather(products, rows, columns, first, scratch, shift, rest, relu, offset, target, begin, end):
+    """products (T, 6, 6, C) of tiles first + begin to first + end -> their pixels in target (N, H, W, O), channels
+    offset to offset + C. `rest` is of the same shape and added, or empty.
     """
-    height, width, num_channels = target.shape[1:]
+    height, width = target.shape[1:3]
+    num_channels = products.shape[3]
     half, tile = scratch[begin // TILES_PER_TASK]
     low = np.float32(0) if relu else np.float32(-np.inf)
     for t in range(begin, end):
@@ -140,16 +143,17 @@ def _gather(products, rows, columns, first, scratch, shift, rest, relu, target, 
             size = end_channel - begin_channel
             for j in range(INSIDE):
                 _interpolate(products[t, :, j, begin_channel:end_channel], half[:, j], size)
-            add = shift[begin_channel:end_channel]
+            to, to_end = offset + begin_channel, offset + end_channel
+            add = shift[to:to_end]
             for i in range(min(OUTPUTS, height - OUTPUTS * row)):
                 _interpolate(half[i], tile[i], size)
                 for j in range(min(OUTPUTS, width - OUTPUTS * column)):
                     y, x, made = OUTPUTS * row + i, OUTPUTS * column + j, tile[i, j]
-                    result = target[image, y, x, begin_channel:end_channel]
+                    result = target[image, y, x, to:to_end]
                     for c in range(size):
                         result[c] = made[c] + add[c]
                     if rest.size:
-                        more = rest[image, y, x, begin_channel:end_channel]
+                        more = rest[image, y, x, to:to_end]
                         for c in range(size):
                             result[c] += more[c]
                     for c in range(size):
