@@ -13,6 +13,7 @@ convolution on this machine; for int8 that of bf16.
 
 import argparse
 import csv
+import gc
 import os
 import resource
 import statistics
@@ -227,19 +228,22 @@ def peak_of(row: Row, side: str) -> float:
 
 
 def one_side(row: Row, side: str) -> None:
-    """Runs one program three times and prints the most MB that the process held."""
-    theirs, detector = both(row)
-    pictures = make_pictures(PEERS[row.model].size, row.batch)
-    if row.task == "detection":
-        detect = peer_detection(theirs, PEERS[row.model], pictures)
-        call: Callable[[], Any] = (lambda: detector(pictures)) if side == "ours" else detect
-    elif side == "ours":
-        call = training_step(detector, pictures, make_targets(detector, PEERS[row.model].size, row.batch))
-    else:
-        call = peer_step(theirs, detector, row)
+    """Runs one program three times, without the other's model, and prints the most MB that the process held."""
+    call = one_call(row, side)
+    gc.collect()
     for _ in range(3):
         call()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+
+
+def one_call(row: Row, side: str) -> Callable[[], Any]:
+    theirs, detector = both(row)
+    pictures = make_pictures(PEERS[row.model].size, row.batch)
+    if row.task == "training" and side == "ours":
+        return training_step(detector, pictures, make_targets(detector, PEERS[row.model].size, row.batch))
+    if row.task == "training":
+        return peer_step(theirs, detector, row)
+    return (lambda: detector(pictures)) if side == "ours" else peer_detection(theirs, PEERS[row.model], pictures)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def _kernel_values(weight: Tensor) -> Tensor:
 
 def _rows(x: Tensor) -> Any:
     """(N, C, H, W) -> (N, H, W, C) as an array, copied where it lies otherwise in memory."""
-    return x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
+    return x.detach().contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
 
 
 @kernel
