@@ -17,8 +17,17 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from boxwright.errors import ConfigError
-from boxwright.models.packed import PackedConv, PackedLinear, PackedWinograd, packing_dtype, state_of, suits_winograd
+from boxwright.models.packed import (
+    PackedConv,
+    PackedLinear,
+    PackedWinograd,
+    packing_dtype,
+    state_of,
+    suits_winograd,
+    trains_winograd,
+)
 from boxwright.models.quantised import QuantisedConv, QuantisedLinear, Range
+from boxwright.models.winograd_training import TrainedWinograd
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn"]
 Activation = Literal["relu", "silu", "hardswish"]
@@ -240,9 +249,14 @@ class ConvNorm(nn.Conv2d):
         is_known = self._packs(None) and self.activation in (None, "relu") and self.groups == 1
         return is_known and self.in_channels >= 16 and self.out_channels >= 16
 
+    def _takes_winograd(self, dtype: torch.dtype) -> bool:
+        """In training only where norms are folded as well, since the gradients are compared with nobody's."""
+        is_known = self.activation in (None, "relu") and (self.folds or not self.training)
+        return is_known and suits_winograd(self, dtype)
+
     def _packed_for(self, x: Tensor) -> PackedConv | PackedWinograd | QuantisedConv:
         of_norm = norm_tensors(self.norm) if is_constant(self.norm) else ()
-        is_winograd = suits_winograd(self, x.dtype, self.activation)
+        is_winograd = self._takes_winograd(x.dtype)
         state = state_of(self.weight, self.bias, *of_norm)
         key = (x.dtype, self.within, self.result_within, is_winograd, state)
         if self.packed is None or self.packed.key != key:
@@ -262,6 +276,8 @@ class ConvNorm(nn.Conv2d):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution alone, with the weights given; what a special convolution replaces."""
+        if trains_winograd(x) and self._takes_winograd(x.dtype):
+            return TrainedWinograd.apply(x, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
         return F.conv2d(x, weight, bias, self.stride, cast(tuple[int, int], self.padding), self.dilation, self.groups)
 
     def extra_repr(self) -> str:

@@ -73,18 +73,25 @@ def direct_convolutions() -> Iterator[None]:
         _are_direct.reset(token)
 
 
-def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype, activation: str | None) -> bool:
+def suits_winograd(conv: nn.Conv2d, dtype: torch.dtype) -> bool:
     """Wide 3x3 convolutions: in narrower ones the transforms take what the products save, sooner in bfloat16, whose
-    direct products are twice as fast.
-
-    Not where a model trains: gradients are compared with those of other programs, and weights change every time.
-    """
-    if dtype not in _DTYPES or conv.training or _are_direct.get():
+    direct products are twice as fast."""
+    if dtype not in _DTYPES or _are_direct.get():
         return False
     is_3x3 = conv.kernel_size == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1)
     least = 128 if dtype == torch.float32 else 256
-    is_wide = all(width >= least and width % 16 == 0 for width in (conv.in_channels, conv.out_channels))
-    return is_3x3 and is_wide and conv.groups == 1 and activation in (None, "relu")
+    return (
+        is_3x3 and conv.groups == 1 and all(n >= least and n % 16 == 0 for n in (conv.in_channels, conv.out_channels))
+    )
+
+
+def trains_winograd(x: Tensor) -> bool:
+    """Whether a step of training on `x` may take Winograd's way: not in bfloat16, where it gains nothing, and where a
+    map lies otherwise in memory than its transforms want it."""
+    is_here = torch.is_grad_enabled() and x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
+    is_plain = not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    fits = x.is_contiguous(memory_format=torch.channels_last)
+    return is_here and is_plain and fits and bool(torch.backends.mkldnn.enabled)
 
 
 class PackedLinear:

@@ -169,3 +169,22 @@ def test_convolutions_of_another_kind_are_left_alone():
     for conv in (deformable, grouped):
         without_gradients(conv, torch.randn(1, 8, 6, 6))
         assert conv.packed is None
+
+
+@pytest.mark.parametrize("learns", [("x", "weight"), ("x",), ("weight",)], ids=str)
+def test_a_wide_convolution_learns_as_the_direct_one_does(learns):
+    conv = make(in_channels=128, out_channels=144, norm=None, activation="relu").train()
+    conv.requires_grad_("weight" in learns)
+    given = torch.randn(2, 128, 9, 13).contiguous(memory_format=torch.channels_last)
+    shares = torch.randn(2, 144, 9, 13)
+    found = []
+    for folds in (True, False):  # False: as where gradients are compared with those of another program
+        conv.folds, conv.weight.grad, conv.bias.grad = folds, None, None
+        x = given.clone().requires_grad_("x" in learns)
+        made = conv(x)
+        assert ("Winograd" in made.grad_fn.next_functions[0][0].name()) == folds
+        (made * shares).sum().backward()
+        found.append([t.grad for t in (x, conv.weight, conv.bias) if t.requires_grad])
+    assert len(found[0]) > 0
+    for ours, direct in zip(*found, strict=True):
+        assert_close(ours, direct, atol=1e-4, rtol=1e-4)
