@@ -50,6 +50,7 @@ class Point:
             peer,
             build=lambda: FasterRCNN(frozen_resnet50_fpn(), self.classes + 1, **sizes, **limits),
             overrides=[
+                "model.class_names=[]",
                 f"model.num_classes={self.classes}",
                 f"model.proposals.pre_nms_top_k.test={self.proposals}",
                 f"model.proposals.post_nms_top_k.test={self.proposals}",
@@ -77,8 +78,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=HERE / "sweeps.png")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    found = {name: list(sweep(name, arguments.rounds)) for name in arguments.only}
-    append_rows([row for rows in found.values() for row in rows], arguments.csv, FIELDS, arguments.threads)
+    found = {}
+    for name in arguments.only:
+        found[name] = list(sweep(name, arguments.rounds))
+        append_rows(found[name], arguments.csv, FIELDS, arguments.threads)
     draw(found, arguments.picture)
 
 

@@ -5,7 +5,7 @@ import os
 import platform
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of glibc's mallopt
-_MOST = 2**31 - 1
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -19,4 +19,4 @@ def keep_freed_memory() -> bool:
     if is_set_up or platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, _MOST))
+    return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, _NEVER))
