@@ -12,16 +12,13 @@ convolution on this machine; for int8 that of bf16.
 """
 
 import argparse
-import csv
 import gc
-import os
 import resource
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +27,8 @@ import torchvision
 from torch import nn
 
 import boxwright as bw
-from benchmarks.ops import processor
 from benchmarks.peers import PEERS, Peer, Torchvision, make, share_equal
+from benchmarks.table import append_rows
 from boxwright.data.image import RgbImage
 from boxwright.engine.speed import (
     best_rate,
@@ -79,6 +76,7 @@ ROWS = (
     Row("Mask R-CNN R18-FPN GN", "training", batch=2),
     Row("Mask R-CNN R18-FPN GN", "training", "bf16", batch=2),
 )
+VERSIONS = {"boxwright": bw.__version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
 FIELDS = (
     "date", "machine", "threads", "versions", "model", "task", "precision", "batch", "size",
     "ours_s", "peer", "peer_s", "ratio", "gigaflop", "floor_s", "times_floor", "equal",
@@ -95,7 +93,8 @@ def main() -> None:
         for row in chosen:
             print_memory(row)
     else:
-        append_rows(list(measured(chosen, arguments.rounds)), arguments.csv, FIELDS, arguments.threads)
+        rows = list(measured(chosen, arguments.rounds))
+        append_rows(rows, arguments.csv, FIELDS, threads=arguments.threads, versions=VERSIONS)
 
 
 def parse() -> argparse.Namespace:
@@ -194,23 +193,6 @@ def in_turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) ->
     times = [(seconds_of(ours, CPU), seconds_of(theirs, CPU)) for _ in range(rounds + 1)][1:]
     mine, others = zip(*times, strict=True)
     return statistics.median(mine), statistics.median(others)
-
-
-def append_rows(rows: Sequence[dict[str, Any]], path: Path, fields: Sequence[str], threads: int) -> None:
-    """With machine and versions."""
-    versions = {"boxwright": bw.__version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
-    common = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "threads": threads,
-        "versions": " ".join(f"{name} {version}" for name, version in versions.items()),
-    }
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fields)
-        if is_new:
-            writer.writeheader()
-        writer.writerows(common | row for row in rows)
 
 
 # --- memory

@@ -9,16 +9,12 @@ our times are measured.
 """
 
 import argparse
-import csv
 import ctypes
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +24,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import boxwright
+from benchmarks.table import append_rows
 from boxwright import ops
 
 try:
@@ -330,26 +327,9 @@ def append(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     versions = {"boxwright": boxwright.__version__, "torch": torch.__version__, "numba": numba.__version__}
     if torchvision:
         versions["torchvision"] = torchvision.__version__
-    common = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "device": torch.cuda.get_device_name() if arguments.device != "cpu" else "cpu",
-        "threads": arguments.threads,
-        "versions": " ".join(f"{k} {v}" for k, v in versions.items()),
-    }
-    path = Path(arguments.csv)
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        writer.writerows(common | row for row in rows)
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    device = torch.cuda.get_device_name() if arguments.device != "cpu" else "cpu"
+    placed = [{"device": device, **row} for row in rows]
+    append_rows(placed, Path(arguments.csv), FIELDS, threads=arguments.threads, versions=versions)
 
 
 if __name__ == "__main__":

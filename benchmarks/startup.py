@@ -8,16 +8,13 @@ installs; "after install" means that no kernel has been compiled yet.
 """
 
 import argparse
-import csv
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numba
@@ -25,10 +22,11 @@ import numpy as np
 import torch
 
 import boxwright as bw
-from benchmarks.ops import processor
+from benchmarks.table import append_rows
 from boxwright.engine.speed import make_pictures
 
 HERE = Path(__file__).parent
+VERSIONS = {"boxwright": bw.__version__, "torch": torch.__version__, "numba": numba.__version__}
 FIELDS = ("date", "machine", "threads", "versions", "what", "seconds", "fastest", "wanted", "second_call")
 MODELS = ("faster_rcnn_r50_fpn", "mask_rcnn_r50_fpn", "mask_rcnn_r18_fpn_gn")
 # Random models whose maps do not explode, and which keep all that they find.
@@ -97,7 +95,7 @@ def main() -> None:
         folder = Path(name)
         prepare(folder)
         rows = [measure(row, folder, arguments) for row in ROWS if arguments.only in row.what]
-    append(rows, arguments)
+    append_rows(rows, Path(arguments.csv), FIELDS, threads=arguments.threads, versions=VERSIONS)
 
 
 def parse() -> argparse.Namespace:
@@ -148,22 +146,6 @@ def start(row: Row, folder: Path, kernels: Path, threads: int) -> tuple[float, f
     )
     first, *second = (float(line) for line in done.stdout.splitlines() if line.replace(".", "", 1).isdigit())
     return first if row.prints_duration else first - begin, second[0] if second else 0.0
-
-
-def append(rows: Sequence[dict[str, object]], arguments: argparse.Namespace) -> None:
-    common = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "threads": arguments.threads,
-        "versions": f"boxwright {bw.__version__} torch {torch.__version__} numba {numba.__version__}",
-    }
-    path = Path(arguments.csv)
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if is_new:
-            writer.writeheader()
-        writer.writerows(common | row for row in rows)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torchvision.models.detection.faster_rcnn import FasterRCNN
 
-from benchmarks.models import ENOUGH, HERE, NEAR, append_rows, in_turns, peer_detection
+from benchmarks.models import ENOUGH, HERE, NEAR, VERSIONS, in_turns, peer_detection
 from benchmarks.peers import PEERS, Torchvision, frozen_resnet50_fpn, make, share_equal
+from benchmarks.table import append_rows
 from boxwright.engine.speed import make_pictures
 
 SIDES = {"ours_s": "Boxwright", "peer_s": "torchvision"}
@@ -81,7 +82,7 @@ def main() -> None:
     found = {}
     for name in arguments.only:
         found[name] = list(sweep(name, arguments.rounds))
-        append_rows(found[name], arguments.csv, FIELDS, arguments.threads)
+        append_rows(found[name], arguments.csv, FIELDS, threads=arguments.threads, versions=VERSIONS)
     draw(found, arguments.picture)
 
 
