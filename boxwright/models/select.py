@@ -1,7 +1,7 @@
 """From scores and boxes of every region and class to the few detections of each image."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -65,22 +65,18 @@ class DetectionSelector:
 
     def keeps(self, candidates: Candidates, groups: Tensor) -> Tensor:
         """-> (N,) bool: which candidates hard suppression leaves in their groups."""
-        return ops.nms_keep(
-            candidates.boxes,
-            candidates.scores,
-            groups,
-            iou_threshold=self.nms_iou,
-            offset=self.offset,
-            inclusive=self.inclusive,
-        )
+        return ops.nms_keep(candidates.boxes, candidates.scores, groups, **self._rule)
+
+    @property
+    def _rule(self) -> dict[str, Any]:
+        """Of hard suppression."""
+        return {"iou_threshold": self.nms_iou, "offset": self.offset, "inclusive": self.inclusive}
 
     def _suppress(self, candidates: Candidates, groups: Tensor) -> tuple[Tensor, Tensor]:
         """-> (K,) indices of what stays, and its scores."""
         boxes, scores = candidates.boxes, candidates.scores
         if self.nms == "hard":
-            kept = ops.nms(
-                boxes, scores, groups, iou_threshold=self.nms_iou, offset=self.offset, inclusive=self.inclusive
-            )
+            kept = ops.nms(boxes, scores, groups, **self._rule)
             return kept, scores[kept]
         return ops.soft_nms(
             boxes,
