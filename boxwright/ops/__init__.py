@@ -7,7 +7,8 @@ Public names take tensors first and settings by keyword. They run under `torch.c
 from .box_coding import anchor_grid, decode_boxes, encode_boxes
 from .deformable import deform_conv2d
 from .dispatch import BACKENDS, OPS, Choice, backend_for, use_backend, which_ran
-from .masks import paste_masks, paste_masks_rle, rasterize_polygons
+from .masks import paste_masks, paste_masks_rle
+from .outlines import Outlines, rasterize_outlines, rasterize_polygons
 from .overlap import box_iou, generalized_box_iou, mask_iou
 from .pooling import roi_align, roi_crop, roi_pool
 from .suppression import box_voting, nms, nms_keep, soft_nms
@@ -16,6 +17,7 @@ __all__ = [
     "BACKENDS",
     "OPS",
     "Choice",
+    "Outlines",
     "anchor_grid",
     "backend_for",
     "box_iou",
@@ -29,6 +31,7 @@ __all__ = [
     "nms_keep",
     "paste_masks",
     "paste_masks_rle",
+    "rasterize_outlines",
     "rasterize_polygons",
     "roi_align",
     "roi_crop",

@@ -35,6 +35,7 @@ _FILE = {
     "deform_conv2d_backward": "deform_conv",
     "paste_masks": "paste_masks",
     "paste_masks_rle": "paste_masks",
+    "rasterize_outlines": "outlines",
 }
 OPS = tuple(_FILE)
 _OF_DEVICE = {"cpu": "cpu", "cuda": "gpu"}

@@ -1,12 +1,9 @@
-"""Masks between the frame of their box and that of the image, and polygons drawn into the frame of a box."""
+"""Masks between the frame of their box and that of the image."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from boxwright.errors import ShapeError
@@ -44,57 +41,6 @@ def paste_masks_rle(
     _check_paste(masks, boxes, size, method)
     masks, boxes = masks.detach().float().cpu(), boxes.detach().float().cpu()
     return run("paste_masks_rle", "cpu", masks, boxes, size=tuple(size), threshold=threshold, method=method)  # type: ignore[no-any-return]
-
-
-def rasterize_polygons(
-    polygons: Sequence[Sequence[NDArray[Any] | Sequence[float]]],
-    boxes: Tensor,
-    *,
-    size: int,
-    min_side: float = 0.1,
-    single_precision: bool = False,
-) -> Tensor:
-    """For N instances their polygons (each flat x, y, x, y, ... in the frame of the boxes), (N, 4) boxes
-    -> (N, size, size) bool, on the device of the boxes: each instance as seen through its box.
-
-    A side of a box counts as at least `min_side` pixels: 0.1 in Detectron2, 1.0 in Detectron and mmdetection.
-    `single_precision` computes the points in float32, multiplying before dividing, as Detectron does. The drawing is
-    pycocotools' own, so the bits are those of the originals. An instance without polygons gives an empty mask.
-    """
-    check_boxes("boxes", boxes)
-    if len(polygons) != len(boxes):
-        raise ShapeError(f"there are {len(polygons)} instances of polygons but {len(boxes)} boxes; give one box each")
-    place = _place_single if single_precision else _place
-    out = np.zeros((len(boxes), size, size), dtype=bool)
-    for i, box in enumerate(boxes.detach().float().cpu().numpy()):
-        placed = [place(np.asarray(p), box, size, min_side) for p in polygons[i]]
-        if placed and np.isfinite(box).all():
-            out[i] = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(placed, size, size)))
-    return torch.from_numpy(out).to(boxes.device)
-
-
-def _place(points: NDArray[Any], box: NDArray[np.float32], size: int, min_side: float) -> NDArray[np.float64]:
-    """Points in the frame of the box -> in pixels of the target."""
-    _check_polygon(points)
-    ratio_x, ratio_y = (size / max(side, np.float32(min_side)) for side in box[2:] - box[:2])
-    placed = points.astype(np.float64)
-    placed[0::2] = (placed[0::2] - box[0]) * ratio_x
-    placed[1::2] = (placed[1::2] - box[1]) * ratio_y
-    return placed
-
-
-def _place_single(points: NDArray[Any], box: NDArray[np.float32], size: int, min_side: float) -> NDArray[np.float32]:
-    _check_polygon(points)
-    width, height = np.maximum(box[2:] - box[:2], np.float32(min_side))
-    placed = points.astype(np.float32)
-    placed[0::2] = (placed[0::2] - box[0]) * np.float32(size) / width
-    placed[1::2] = (placed[1::2] - box[1]) * np.float32(size) / height
-    return placed
-
-
-def _check_polygon(points: NDArray[Any]) -> None:
-    if points.ndim != 1 or len(points) < 6 or len(points) % 2:
-        raise ShapeError(f"a polygon must be flat x, y, x, y, ... of at least 3 points; got shape {points.shape}")
 
 
 def _check_paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], method: str) -> None:
