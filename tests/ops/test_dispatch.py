@@ -26,6 +26,7 @@ def call_all():
     ops.deform_conv2d(feature, torch.zeros(1, 2, 7, 7), torch.ones(1, 3, 1, 1)).sum().backward()
     ops.paste_masks(torch.ones(6, 4, 4), boxes, (9, 9))
     ops.paste_masks_rle(torch.ones(6, 4, 4), boxes, (9, 9))
+    ops.rasterize_polygons([[[0, 0, 9, 0, 9, 9]]] * 6, boxes, size=4)
 
 
 @pytest.fixture
