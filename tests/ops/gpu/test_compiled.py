@@ -110,8 +110,8 @@ def test_regions(compiled, dtype, channels_last):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float16, marks=pytest.mark.slow)])
-def test_deformable_convolution_and_pasting(compiled, dtype):
-    from boxwright.ops.gpu import deform_conv, paste_masks
+def test_deformable_convolution_and_masks(compiled, dtype):
+    from boxwright.ops.gpu import deform_conv, outlines, paste_masks
 
     x, weight = torch.zeros(1, 16, 5, 5, dtype=dtype), torch.zeros(4, 16, 3, 3, dtype=dtype)
     offset, mask = torch.zeros(1, 18, 5, 5, dtype=dtype), torch.zeros(1, 9, 5, 5, dtype=dtype)
@@ -121,5 +121,9 @@ def test_deformable_convolution_and_pasting(compiled, dtype):
         deform_conv.deform_conv2d_backward(out, x, offset, weight, None, modulation, **settings)
     for method in ("sampled", "resized"):
         paste_masks.paste_masks(torch.rand(3, 28, 28), random_boxes(3), size=(80, 120), threshold=0.5, method=method)
-    assert set(compiled) == {"deform_conv._gather", "deform_conv._spread", "paste_masks._paste"}
+    rings = torch.rand(20, 2).double(), torch.arange(0, 21, 5), torch.tensor([0, 3, 4])
+    for single in (False, True):
+        settings = {"size": 28, "min_side": 0.1, "single_precision": single}
+        outlines.rasterize_outlines(*rings, random_index(9, 2), random_boxes(9), **settings)
+    assert set(compiled) == {"deform_conv._gather", "deform_conv._spread", "paste_masks._paste", "outlines._draw"}
     assert all(compiled.values())

@@ -6,7 +6,7 @@ import torch
 from tests.ops.test_registration import CASES
 
 # It runs each op a dozen times, which takes seconds in the interpreter.
-LONG = ("roi_align", "roi_pool", "roi_crop", "deform_conv2d", "deform_conv2d_backward")
+LONG = ("roi_align", "roi_pool", "roi_crop", "deform_conv2d", "deform_conv2d_backward", "rasterize_outlines")
 
 
 def moved(value, device):
