@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .errors import MissingExtraError, ShapeError
 from .files import atomic_write
+from .transfer import send
 
 Size = tuple[int, int]  # height, width
 
@@ -141,8 +142,8 @@ class Batch:
         return Batch(**chosen)
 
     def to(self, device: torch.device | str) -> "Batch":
-        targets = None if self.targets is None else [target.to(device) for target in self.targets]
-        return replace(self, images=self.images.to(device, non_blocking=True), targets=targets)
+        """The images elsewhere; targets stay in the host's memory, where they are counted."""
+        return replace(self, images=send(self.images, torch.device(device)))
 
 
 @dataclass(frozen=True)

@@ -278,13 +278,7 @@ def on_device(packed: Iterator[Packed], device: torch.device, rule: InputRule) -
 def _handed_over(batch: Batch, stream: torch.cuda.Stream) -> Batch:
     current = torch.cuda.current_stream(batch.images.device)
     current.wait_stream(stream)
-    tensors = [batch.images]
-    for target in batch.targets or ():
-        tensors += [
-            value for value in (target.boxes, target.labels, target.is_crowd, target.keypoints) if value is not None
-        ]
-    for tensor in tensors:
-        tensor.record_stream(current)
+    batch.images.record_stream(current)
     return batch
 
 
@@ -301,7 +295,7 @@ def to_batch(packed: Packed, device: torch.device, rule: InputRule) -> Batch:
         sizes=packed.sizes,
         original_sizes=packed.original_sizes,
         scales=packed.scales,
-        targets=[_to_target(plain, device) for plain in packed.targets],
+        targets=[_to_target(plain) for plain in packed.targets],
     )
 
 
@@ -317,8 +311,8 @@ def _to_plain(target: Target) -> PlainTarget:
     )
 
 
-def _to_target(plain: PlainTarget, device: torch.device) -> Target:
-    target = Target(
+def _to_target(plain: PlainTarget) -> Target:
+    return Target(
         boxes=torch.from_numpy(plain.boxes),
         labels=torch.from_numpy(plain.labels),
         is_crowd=torch.from_numpy(plain.is_crowd),
@@ -327,7 +321,6 @@ def _to_target(plain: PlainTarget, device: torch.device) -> Target:
         size=plain.size,
         image_id=plain.image_id,
     )
-    return target if device.type == "cpu" else target.to(device)
 
 
 def _check_problems(annotations: Annotations, max_share: float) -> None:

@@ -17,7 +17,7 @@ class Assigned:
     """Of B images and N anchors."""
 
     label: Tensor  # (B, N) int8: POSITIVE, NEGATIVE or IGNORED
-    owner: Tensor  # (B, N) int64 among the objects that are not crowds; means nothing where not positive
+    owner: Tensor  # (B, N) int64 among the objects that are not crowds; any of them where not positive
     is_below: Tensor  # (B, N) bool: negative by its IoU alone, even where an object claims it
     objects: Objects  # those that are not crowds
 
@@ -46,7 +46,7 @@ class AnchorAssigner:
                 share = covered_share(boxes, crowds.boxes[crowds.of_image(i)], offset=self.matcher.offset)
                 label = torch.where(share > self.crowd_share, IGNORED, label)
             labels.append(label)
-            owners.append(matches.index + of_image.start)
+            owners.append(matches.index + (of_image.start if learning.counts[i] else 0))
             below.append(self.matcher.is_below(matches) & takes_part)
         return Assigned(torch.stack(labels), torch.stack(owners), torch.stack(below), learning)
 
@@ -56,7 +56,7 @@ class AnchorAssigner:
         if self.only_inside_padding:
             inside &= anchors.inside_padding(dense.map_sizes, frames.padded)
         if self.inside_border is not None:
-            limits = frames.network[:, None, [1, 0]] + self.inside_border
+            limits = frames.network.flip(1)[:, None] + self.inside_border
             inside &= (boxes[:, :2] >= -self.inside_border).all(dim=1)
             inside &= (boxes[:, 2:] < limits).all(dim=2)
         return inside

@@ -11,11 +11,11 @@ from boxwright.models.box_coder import BoxCoder
 from boxwright.models.box_head import BoxHead, BoxPrediction
 from boxwright.models.frames import Frames, clip_to_images
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
-from boxwright.models.matching import Matcher
+from boxwright.models.matching import NEGATIVE, POSITIVE, Matcher
 from boxwright.models.objects import Objects
 from boxwright.models.pooler import RegionPooler
 from boxwright.models.proposals import Proposals, pad_regions
-from boxwright.models.regions import Labelled, RegionLabeller, Regions, draw_regions
+from boxwright.models.regions import Labelled, RegionLabeller, Regions
 from boxwright.models.sampling import BOX_STREAM, Draw, Sampler
 
 Features = Mapping[str, Tensor]
@@ -140,34 +140,40 @@ class BoxStages:
                 now = self._draw(number, labelled, features, objects, draw)
                 first = first or labelled
             else:
-                now = self._relabel(proposals, objects, frames, stage.matcher)
+                now = self._relabel(proposals, objects, frames, stage.matcher, draw)
             result = self._run_scaled(stage, features, now)
-            class_loss, box_loss = self._stage_losses(stage, result.prediction, now, objects, frames)
+            class_loss, box_loss = self._stage_losses(stage, result.prediction, now, objects, frames, draw)
             suffix = f"_{number + 1}" if len(self.stages) > 1 else ""
             losses |= {f"loss_class{suffix}": class_loss, f"loss_box{suffix}": box_loss}
             regions.append(now)
             maps.append(result.prediction.region_map)
             if number + 1 < len(self.stages):
-                proposals = self._next_proposals(number, result, now, frames)
+                proposals = self._next_proposals(number, result, now, frames, draw)
         assert first is not None
         return BoxLosses(losses, regions, maps, first)
 
     def _draw(self, number: int, labelled: Labelled, features: Features, objects: Objects, draw: Draw) -> Regions:
-        shape = (labelled.label.shape[0], labelled.label.shape[1])
+        num_images, count = labelled.label.shape
         if self.sampler.kind == "ohem":
-            keys = self._hardness(self.stages[number], labelled, features, objects).neg()
+            keys = self._hardness(self.stages[number], labelled, features, objects, draw).neg()
         else:
-            keys = draw.keys(shape, labelled.boxes.device, stream=BOX_STREAM + number, numbers=labelled.origin)
-        return draw_regions(labelled, self.sampler, keys, objects, num_classes=self.num_classes)
+            stream = BOX_STREAM + number
+            keys = draw.keys((num_images, count), labelled.boxes.device, stream=stream, numbers=labelled.origin)
+        positive, negative = self.sampler(labelled.label == POSITIVE, labelled.label == NEGATIVE, keys)
+        rows = draw.rows(positive | negative, most=self.sampler.most(count))
+        return labelled.regions(rows, objects, self.num_classes, most_positives=self.sampler.most_positives_of(count))
 
     @torch.no_grad()
-    def _hardness(self, stage: BoxStage, labelled: Labelled, features: Features, objects: Objects) -> Tensor:
+    def _hardness(
+        self, stage: BoxStage, labelled: Labelled, features: Features, objects: Objects, draw: Draw
+    ) -> Tensor:
         """-> (B, P): the class loss that each region has now."""
-        takes_part = labelled.label >= 0
-        every = labelled.chosen(takes_part, objects, self.num_classes)
-        loss = torch.zeros_like(labelled.boxes[..., 0])
+        count = labelled.label.shape[1]
+        rows = draw.rows(labelled.label >= 0, most=count)
+        every = labelled.regions(rows, objects, self.num_classes, most_positives=count)
         prediction = self._run(stage, features, every.boxes, every.image).prediction
-        return loss.masked_scatter(takes_part, self.class_loss(prediction.logits, every.labels).to(loss.dtype))
+        loss = self.class_loss(prediction.logits, every.labels).masked_fill(~every.is_real, 0)
+        return torch.zeros_like(labelled.boxes[..., 0]).index_put((rows.image, rows.place), loss)
 
     def _run_scaled(self, stage: BoxStage, features: Features, regions: Regions) -> StageResult:
         if not self.scales_gradient or len(self.stages) == 1:
@@ -177,32 +183,39 @@ class BoxStages:
         return StageResult(regions.boxes, pooled, stage.head(scaled))
 
     def _stage_losses(
-        self, stage: BoxStage, prediction: BoxPrediction, regions: Regions, objects: Objects, frames: Frames
+        self, stage: BoxStage, prediction: BoxPrediction, regions: Regions, objects: Objects, frames: Frames, draw: Draw
     ) -> tuple[Tensor, Tensor]:
         """Class and box loss; both are averaged over all regions, so that each positive counts the same."""
-        count = at_least_one(regions.labels.new_full((), len(regions.labels)))
-        positive = (regions.labels < self.num_classes).nonzero()[:, 0]
-        image, labels = regions.image[positive], regions.labels[positive]
-        deltas = prediction.deltas[positive]
-        deltas = deltas[:, 0] if deltas.shape[1] == 1 else deltas[torch.arange(len(labels)), labels]
-        anchors, targets = regions.boxes[positive], objects.boxes[regions.owner[positive]]
+        count = at_least_one(regions.is_real.sum())
+        positive, place = regions.positives(draw, self.num_classes)
+        deltas = prediction.deltas[place]
+        row = torch.arange(len(place), device=place.device)
+        deltas = deltas[:, 0] if deltas.shape[1] == 1 else deltas[row, positive.labels]
+        anchors, targets = positive.boxes, objects.boxes[positive.owner]
         if self.frame == "original":
-            anchors, targets = frames.to_original(anchors, image), frames.to_original(targets, image)
-        box_loss = self.box_loss(deltas, anchors, targets, stage.coder).sum() / count
-        class_loss = self.class_loss(prediction.logits, regions.labels).sum() / count
-        return class_loss * stage.loss_weight, box_loss * stage.loss_weight
+            anchors, targets = (frames.to_original(boxes, positive.image) for boxes in (anchors, targets))
+        box_loss = self.box_loss(deltas, anchors, targets, stage.coder).masked_fill(~positive.is_real, 0)
+        class_loss = self.class_loss(prediction.logits, regions.labels).masked_fill(~regions.is_real, 0)
+        return class_loss.sum() / count * stage.loss_weight, box_loss.sum() / count * stage.loss_weight
 
-    def _next_proposals(self, number: int, result: StageResult, regions: Regions, frames: Frames) -> Proposals:
+    def _next_proposals(
+        self, number: int, result: StageResult, regions: Regions, frames: Frames, draw: Draw
+    ) -> Proposals:
         """Refined regions; when sampling anew without the ground truth itself, else without those left empty."""
         boxes = self._refine(number, result, regions.image, frames, regions.labels)
         offset = self.stages[number].coder.offset
         kept = ~regions.is_object if self.resamples else (boxes[:, 2:] - boxes[:, :2] + offset > 0).all(dim=1)
+        if draw.pads:
+            is_valid = (kept & regions.is_real).view(len(frames), -1)
+            return Proposals(boxes.view(*is_valid.shape, 4), boxes.new_zeros(is_valid.shape), is_valid)
         return pad_regions(boxes[kept], regions.image[kept], num_images=len(frames))
 
-    def _relabel(self, proposals: Proposals, objects: Objects, frames: Frames, matcher: Matcher) -> Regions:
+    def _relabel(self, proposals: Proposals, objects: Objects, frames: Frames, matcher: Matcher, draw: Draw) -> Regions:
         """All regions of a later stage, matched again; ground truth has joined before."""
         labelled = self.labeller.alone()(proposals, objects, frames, matcher)
-        return labelled.chosen(proposals.is_valid, objects, self.num_classes)
+        count = proposals.is_valid.shape[1]
+        rows = draw.rows(proposals.is_valid, most=count)
+        return labelled.regions(rows, objects, self.num_classes, most_positives=count)
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -36,9 +36,8 @@ class DensePredictions:
     @property
     def level_of_anchor(self) -> Tensor:
         """(N,) int64."""
-        counts = torch.tensor([len(anchors) for anchors in self.anchors])
-        levels = torch.repeat_interleave(torch.arange(len(self.anchors)), counts)
-        return levels.to(self.anchors[0].device)
+        device = self.anchors[0].device
+        return torch.cat([torch.full((len(one),), level, device=device) for level, one in enumerate(self.anchors)])
 
 
 def per_anchor(output: Tensor, channels: int) -> Tensor:

@@ -1,11 +1,13 @@
 """The frames of a batch as tensors: image sizes, and the way between the network frame and the original images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from boxwright.types import Batch
+from boxwright.transfer import send
+from boxwright.types import Batch, Size
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class Frames:
     padded: Tensor  # (B, 2) in the network frame, each image padded by itself
     original: Tensor  # (B, 2) of the pictures they came from
     scales: Tensor  # (B, 2) y, x factors from the original image to the network frame
+    sizes: Sequence[Size]  # as `network`, in the host's memory
+    factors: Sequence[tuple[float, float]]  # as `scales`, likewise
     batch_size: tuple[int, int]  # of the padded batch
 
     def __len__(self) -> int:
@@ -35,13 +39,15 @@ def make_frames(batch: Batch, *, pad_to: int) -> Frames:
     height, width = batch.images.shape[2:]
 
     def sizes(values: object) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32).to(batch.images.device, non_blocking=True)
+        return send(torch.tensor(values, dtype=torch.float32), batch.images.device)
 
     return Frames(
         network=sizes(batch.sizes),
         padded=sizes(padded),
         original=sizes(batch.original_sizes),
         scales=sizes(batch.scales),
+        sizes=batch.sizes,
+        factors=batch.scales,
         batch_size=(int(height), int(width)),
     )
 
@@ -56,5 +62,5 @@ def clip_to_images(boxes: Tensor, image: Tensor, sizes: Tensor, *, offset: float
 
 def _per_box(sizes: Tensor, image: Tensor, boxes: Tensor) -> Tensor:
     """(B, 2) y, x -> (R, 4) or (R, 1, 4) as x, y, x, y, beside the boxes."""
-    corners = sizes.to(boxes.dtype)[:, [1, 0, 1, 0]][image]
+    corners = sizes.to(boxes.dtype).flip(1).repeat(1, 2)[image]
     return corners if boxes.ndim == 2 else corners[:, None]

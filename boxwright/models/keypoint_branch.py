@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +18,8 @@ from boxwright.models.objects import Objects
 from boxwright.models.pooler import RegionPooler
 from boxwright.models.regions import Regions
 from boxwright.models.sampling import KEYPOINT_STREAM, Draw, lowest
+
+NO_CELL = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +49,12 @@ class KeypointBranch:
         if not len(regions.boxes):
             self._count(regions.labels.new_zeros(0), len(frames))  # the other ranks wait for it
             return {"loss_keypoint": no_loss(self.head).to(regions.boxes.device)}
-        assert objects.keypoints is not None
+        keypoints = _keypoints(objects)[regions.owner]
         heatmaps = self.predict(features, regions.boxes, regions.image)
-        cells, is_valid = keypoint_targets(objects.keypoints[regions.owner], regions.boxes, size=heatmaps.shape[-1])
-        loss = F.cross_entropy(heatmaps.flatten(2)[is_valid], cells[is_valid], reduction="sum")
+        cells, is_valid = keypoint_targets(keypoints, regions.boxes, size=heatmaps.shape[-1])
+        is_valid &= regions.is_real[:, None]
+        wanted = torch.where(is_valid, cells, NO_CELL).flatten()
+        loss = F.cross_entropy(heatmaps.flatten(2).flatten(0, 1), wanted, ignore_index=NO_CELL, reduction="sum")
         return {"loss_keypoint": self.loss_weight * loss / self._count(is_valid, len(frames))}
 
     def _count(self, is_valid: Tensor, num_images: int) -> Tensor | float:
@@ -61,21 +66,24 @@ class KeypointBranch:
         """Positive regions with enough visible keypoints inside."""
         if self.samples_anew:
             return self._drawn_anew(boxes, objects, draw)
-        positives = boxes.regions[0].positives(self.num_classes)
-        if not len(positives.boxes):
-            return positives
-        seen = visible_inside(_keypoints(objects)[positives.owner], positives.boxes)
-        return positives[(seen >= self.min_visible).nonzero()[:, 0]]
+        positive, _ = boxes.regions[0].positives(draw, self.num_classes)
+        if not len(positive.boxes):
+            return positive
+        seen = visible_inside(_keypoints(objects)[positive.owner], positive.boxes)
+        return positive.where(positive.is_real & (seen >= self.min_visible), draw)[0]
 
     def _drawn_anew(self, boxes: BoxLosses, objects: Objects, draw: Draw) -> Regions:
         labelled = boxes.labelled
         candidates = labelled.label == POSITIVE
-        if len(objects.labels):
+        if len(objects):
             seen = visible_inside(_keypoints(objects)[labelled.owner], labelled.boxes)
             candidates = candidates & (seen >= self.min_visible)
-        shape = (candidates.shape[0], candidates.shape[1])
-        keys = draw.keys(shape, candidates.device, stream=KEYPOINT_STREAM, numbers=labelled.origin)
-        return labelled.chosen(lowest(candidates, keys, round(self.full_sample)), objects, self.num_classes)
+        num_images, count = candidates.shape
+        most = min(round(self.full_sample), count)
+        keys = draw.keys((num_images, count), candidates.device, stream=KEYPOINT_STREAM, numbers=labelled.origin)
+        rows = draw.rows(lowest(candidates, keys, most), most=most)
+        drawn = labelled.regions(rows, objects, self.num_classes, most_positives=most)
+        return drawn.positives(draw, self.num_classes)[0]
 
 
 def _keypoints(objects: Objects) -> Tensor:

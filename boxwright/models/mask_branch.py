@@ -16,6 +16,7 @@ from boxwright.models.mask_targets import MaskTargets, mask_targets
 from boxwright.models.objects import Objects
 from boxwright.models.pooler import RegionPooler
 from boxwright.models.regions import Regions
+from boxwright.models.sampling import Draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class MaskBranch:
         return logits[-1], torch.stack([one.sigmoid() for one in logits]).mean(dim=0)
 
     def losses(
-        self, features: Mapping[str, Tensor], boxes: BoxLosses, objects: Objects, frames: Frames
+        self, features: Mapping[str, Tensor], boxes: BoxLosses, objects: Objects, frames: Frames, draw: Draw
     ) -> dict[str, Tensor]:
         """-> loss_mask, or loss_mask_1, loss_mask_2, ... with a head per stage. Positive regions of the box head train.
 
@@ -54,8 +55,10 @@ class MaskBranch:
         for number, head in enumerate(self.heads):
             suffix = f"_{number + 1}" if len(self.heads) > 1 else ""
             weight = self.loss_weight * (self.stage_weights[number] if len(self.heads) > 1 else 1)
-            regions, region_map = boxes.regions[number], boxes.region_maps[number]
-            loss = self._head_loss(head, features, regions, region_map, objects, frames)
+            positive, place = boxes.regions[number].positives(draw, self.num_classes)
+            region_map = boxes.region_maps[number]
+            shared = None if self.shared is None or region_map is None else region_map[place]
+            loss = self._head_loss(head, features, positive, shared, objects, frames)
             losses[f"loss_mask{suffix}"] = loss * weight
         return losses
 
@@ -63,21 +66,17 @@ class MaskBranch:
         self,
         head: MaskHead,
         features: Mapping[str, Tensor],
-        regions: Regions,
-        region_map: Tensor | None,
+        positive: Regions,
+        shared: Tensor | None,
         objects: Objects,
         frames: Frames,
     ) -> Tensor:
-        positive = (regions.labels < self.num_classes).nonzero()[:, 0]
-        count = at_least_one(positive.new_full((), len(positive)))
-        if not len(positive):
-            return no_loss(head).to(regions.boxes.device)
-        chosen = regions[positive]
-        if self.shared is not None and region_map is not None:
-            pooled = region_map[positive]
-        else:
-            pooled = self.pooler(features, chosen.boxes, chosen.image)
-        logits = head(pooled, chosen.labels).float()
-        targets = mask_targets(chosen, objects, frames, size=logits.shape[-1], rule=self.targets)
+        """`shared`: the regions' part of the box head's map, where the mask head reads that."""
+        count = at_least_one(positive.is_real.sum())
+        if not len(positive.boxes):
+            return no_loss(head).to(positive.boxes.device)
+        pooled = self.pooler(features, positive.boxes, positive.image) if shared is None else shared
+        logits = head(pooled, positive.labels).float()
+        targets = mask_targets(positive, objects, frames, size=logits.shape[-1], rule=self.targets)
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").flatten(1).mean(dim=1)
-        return loss.sum() / count
+        return loss.masked_fill(~positive.is_real, 0).sum() / count

@@ -1,5 +1,6 @@
 """What the mask of each training region should be."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -7,54 +8,64 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from boxwright import ops
 from boxwright.errors import DatasetError
 from boxwright.models.frames import Frames
 from boxwright.models.objects import Objects
 from boxwright.models.regions import Regions
+from boxwright.transfer import send
 from boxwright.types import Masks, Segment
 
 MaskTargets = Literal["polygons", "detectron", "bitmaps", "soft_bitmaps"]
 Rings = list[NDArray[np.float64]]
+BITMAP_PIXELS = 2**26  # looked at together: 256 MiB as float32
 
 
 def mask_targets(regions: Regions, objects: Objects, frames: Frames, *, size: int, rule: MaskTargets) -> Tensor:
     """R positive regions and the objects they belong to -> (R, size, size) float32 in 0..1."""
-    if objects.segments is None:
+    segments, device = objects.segments, regions.boxes.device
+    if segments is None:
         raise DatasetError("the model trains a mask head, but targets have no masks; annotate them or drop mask_head")
-    device = regions.boxes.device
     if not len(regions.boxes):
         return torch.zeros(0, size, size, device=device)
     if rule in ("bitmaps", "soft_bitmaps"):
-        return _from_bitmaps(regions, objects, frames, size=size, rule=rule).to(device)
-    detectron = rule == "detectron"
-    owner = _owners_by_outline(regions, objects, frames) if detectron else regions.owner
-    segments = [objects.segments[i] for i in owner.tolist()]
-    if any(not isinstance(segment, list) for segment in segments):  # run lengths have no outline to draw
-        moved = Regions(regions.boxes, regions.image, regions.labels, owner, regions.is_object)
-        return _from_bitmaps(moved, objects, frames, size=size, rule=rule).to(device)
+        return _from_bitmaps(range(len(segments)), regions, regions.owner, objects, frames, size=size, rule=rule)
+    owner = _owners_by_outline(regions, objects, frames) if rule == "detectron" else regions.owner
+    drawn = _from_outlines(regions, owner, objects, frames, size=size, detectron=rule == "detectron")
+    others = [i for i, segment in enumerate(segments) if not isinstance(segment, list)]
+    if not others:
+        return drawn
+    # Run lengths have no outline to draw.
+    return drawn + _from_bitmaps(others, regions, owner, objects, frames, size=size, rule=rule)
+
+
+def _from_outlines(
+    regions: Regions, owner: Tensor, objects: Objects, frames: Frames, *, size: int, detectron: bool
+) -> Tensor:
+    """-> (R, size, size), zeros for objects without outlines."""
+    assert objects.segments is not None
+    rings = [segment if isinstance(segment, list) else [] for segment in objects.segments]
+    boxes = regions.boxes
     if detectron:
-        return _from_polygons_in_original(segments, regions, frames, size).to(device)
-    return ops.rasterize_polygons(segments, regions.boxes, size=size).float()
-
-
-def _from_polygons_in_original(segments: Sequence[Segment], regions: Regions, frames: Frames, size: int) -> Tensor:
-    boxes = frames.to_original(regions.boxes, regions.image)
-    scales = frames.scales.tolist()
-    rings = [_in_original(segment, scales[i]) for segment, i in zip(segments, regions.image.tolist(), strict=True)]
-    return ops.rasterize_polygons(rings, boxes, size=size, min_side=1.0, single_precision=True).float()
+        factors = [factors for factors, count in zip(frames.factors, objects.counts, strict=True) for _ in range(count)]
+        rings = [_in_original(one, scale) for one, scale in zip(rings, factors, strict=True)]
+        boxes = frames.to_original(boxes, regions.image)
+    outlines = ops.Outlines.pack(rings).to(boxes.device)
+    min_side = 1.0 if detectron else 0.1
+    return ops.rasterize_outlines(
+        outlines, owner, boxes, size=size, min_side=min_side, single_precision=detectron
+    ).float()
 
 
 def _owners_by_outline(regions: Regions, objects: Objects, frames: Frames) -> Tensor:
     """Detectron assigns anew: to the object whose outline's box overlaps the region most, crowds left out."""
     assert objects.segments is not None
-    outlines = torch.from_numpy(_outline_boxes(objects.segments)).to(regions.boxes)
+    outlines = send(torch.from_numpy(_outline_boxes(objects.segments)), regions.boxes.device)
     outlines = frames.to_original(outlines, objects.image)
     boxes = frames.to_original(regions.boxes, regions.image)
     iou = ops.box_iou(boxes, outlines, offset=1.0)
-    is_candidate = (regions.image[:, None] == objects.image) & ~objects.is_crowd
+    is_candidate = (regions.image[:, None] == objects.image) & ~send(objects.is_crowd, boxes.device)
     return iou.masked_fill(~is_candidate, -1).argmax(dim=1)
 
 
@@ -71,41 +82,54 @@ def _outline_boxes(segments: Sequence[Segment]) -> NDArray[np.float32]:
     return boxes
 
 
-def _from_bitmaps(regions: Regions, objects: Objects, frames: Frames, *, size: int, rule: MaskTargets) -> Tensor:
-    """Each region's part of its object's bitmap by RoIAlign: half-pixel and cut at 0.5, or legacy and soft."""
-    soft = rule == "soft_bitmaps"
-    targets = torch.zeros(len(regions.boxes), size, size)
-    owner, boxes = regions.owner.cpu(), regions.boxes.float().cpu()
-    for wanted, bitmap in _bitmaps(owner, objects, frames, padded=rule == "bitmaps"):
-        index = (owner == wanted).nonzero()[:, 0]
-        zeros = torch.zeros(len(index), dtype=torch.int64)
+def _from_bitmaps(
+    wanted: Sequence[int],
+    regions: Regions,
+    owner: Tensor,
+    objects: Objects,
+    frames: Frames,
+    *,
+    size: int,
+    rule: MaskTargets,
+) -> Tensor:
+    """Each region's part of its object's bitmap by RoIAlign: half-pixel and cut at 0.5, or legacy and soft.
+
+    Zeros for the regions of other objects than the `wanted` ones.
+    """
+    soft, device = rule == "soft_bitmaps", owner.device
+    targets = torch.zeros(len(owner), size, size, device=device)
+    no_level = torch.zeros_like(owner)
+    step = max(BITMAP_PIXELS // math.prod(frames.batch_size), 1)
+    for chunk in (wanted[i : i + step] for i in range(0, len(wanted), step)):
+        place = torch.full((len(objects),), -1)
+        place[list(chunk)] = torch.arange(len(chunk))
+        bitmap = send(place, device)[owner]
         cropped = ops.roi_align(
-            [bitmap[None, None]],
-            boxes[index],
-            zeros,
-            zeros,
+            [send(_bitmaps(chunk, objects, frames, echoes=rule != "bitmaps"), device)[:, None].float()],
+            regions.boxes.float(),
+            bitmap.clamp(min=0),
+            no_level,
             scales=[1.0],
             output_size=(size, size),
             sampling_ratio=0,
             aligned=not soft,
         )
-        targets[index] = cropped[:, 0] if soft else (cropped[:, 0] >= 0.5).float()
-    return targets
+        targets = torch.where((bitmap >= 0)[:, None, None], cropped[:, 0], targets)
+    return targets if soft else (targets >= 0.5).float()
 
 
-def _bitmaps(owner: Tensor, objects: Objects, frames: Frames, *, padded: bool) -> list[tuple[int, Tensor]]:
-    """Object and bitmap, (H, W) float. `padded` like the batch: what lies past the border is then 0, not its echo."""
+def _bitmaps(wanted: Sequence[int], objects: Objects, frames: Frames, *, echoes: bool) -> Tensor:
+    """-> (W, height, width of the batch) uint8. What lies past the border of an image is 0, or the border's `echo`."""
     assert objects.segments is not None
-    image = objects.image.tolist()
-    sizes = frames.network.int().tolist()
-    found = []
-    for i in sorted(set(owner.tolist())):
-        height, width = (int(side) for side in sizes[image[i]])
-        bitmap = _decode(objects.segments[i], (height, width)).float()
-        if padded:
-            bitmap = F.pad(bitmap, (0, int(frames.batch_size[1] > width), 0, int(frames.batch_size[0] > height)))
-        found.append((i, bitmap))
-    return found
+    found = np.zeros((len(wanted), *frames.batch_size), dtype=np.uint8)
+    image = objects.image_on_host.tolist()
+    for canvas, i in zip(found, wanted, strict=True):
+        height, width = frames.sizes[image[i]]
+        canvas[:height, :width] = _decode(objects.segments[i], (height, width))
+        if echoes:
+            canvas[height : height + 1] = canvas[height - 1]
+            canvas[:, width : width + 1] = canvas[:, width - 1, None]
+    return torch.from_numpy(found)
 
 
 def _decode(segment: Segment, size: tuple[int, int]) -> Tensor:
@@ -113,7 +137,6 @@ def _decode(segment: Segment, size: tuple[int, int]) -> Tensor:
     return Masks([segment], size).bitmaps()[0]
 
 
-def _in_original(segment: Segment, scale: Sequence[float]) -> Rings:
-    assert isinstance(segment, list)
+def _in_original(rings: Rings, scale: Sequence[float]) -> Rings:
     factors = np.array([scale[1], scale[0]])
-    return [(ring.reshape(-1, 2) / factors).reshape(-1) for ring in segment]
+    return [(ring.reshape(-1, 2) / factors).reshape(-1) for ring in rings]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from boxwright.errors import DatasetError, ShapeError
+from boxwright.transfer import send
 from boxwright.types import Batch, Segment, Target
 
 EMPTY_SIDE = 1e-5  # pixels; an object without area can be neither matched nor encoded
@@ -14,51 +15,66 @@ EMPTY_SIDE = 1e-5  # pixels; an object without area can be neither matched nor e
 
 @dataclass(frozen=True)
 class Objects:
-    """G objects of B images, in the network frame. Far corners follow the model's box offset."""
+    """G objects of B images, in the network frame. Far corners follow the model's box offset.
+
+    What says how many there are of a kind is in the host's memory, so that nothing waits for a GPU to count.
+    """
 
     boxes: Tensor  # (G, 4)
     labels: Tensor  # (G,) int64
-    is_crowd: Tensor  # (G,) bool
+    is_crowd: Tensor  # (G,) bool, on the host
     counts: tuple[int, ...]  # objects of each image
     segments: tuple[Segment, ...] | None = None
     keypoints: Tensor | None = None  # (G, K, 3)
 
+    def __len__(self) -> int:
+        return len(self.boxes)
+
     @property
     def image(self) -> Tensor:
         """(G,) int64."""
-        counts = torch.tensor(self.counts, dtype=torch.int64)
-        return torch.repeat_interleave(torch.arange(len(self.counts)), counts).to(self.boxes.device)
+        return send(self.image_on_host, self.boxes.device)
+
+    @property
+    def image_on_host(self) -> Tensor:
+        return torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts, dtype=torch.int64))
 
     def of_image(self, index: int) -> slice:
         start = sum(self.counts[:index])
         return slice(start, start + self.counts[index])
 
     def without_crowds(self) -> "Objects":
-        return self[(~self.is_crowd).nonzero()[:, 0]]
+        return self[(~self.is_crowd).nonzero()[:, 0]] if self.is_crowd.any() else self
 
     def crowds(self) -> "Objects":
         return self[self.is_crowd.nonzero()[:, 0]]
 
     def __getitem__(self, index: Tensor) -> "Objects":
-        kept = torch.bincount(self.image[index], minlength=len(self.counts)).tolist()
+        """`index` is on the host."""
+        kept = torch.bincount(self.image_on_host[index], minlength=len(self.counts)).tolist()
+        rows = send(index, self.boxes.device)
         return Objects(
-            boxes=self.boxes[index],
-            labels=self.labels[index],
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
             is_crowd=self.is_crowd[index],
             counts=tuple(kept),
             segments=None if self.segments is None else tuple(self.segments[i] for i in index.tolist()),
-            keypoints=None if self.keypoints is None else self.keypoints[index],
+            keypoints=None if self.keypoints is None else self.keypoints[rows],
         )
 
     def padded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """-> (B, M, 4) boxes, (B, M) int64 which object, (B, M) bool which are real; M objects in the fullest image."""
+        """-> (B, M, 4) boxes, (B, M) int64 which object, (B, M) bool which are real and no crowds.
+
+        The fullest image has M objects.
+        """
         most = max(self.counts, default=0)
-        place = torch.arange(most, device=self.boxes.device)
-        counts = torch.tensor(self.counts, device=self.boxes.device)
+        place, counts = torch.arange(most), torch.tensor(self.counts)
         is_real = place < counts[:, None]
-        index = (counts.cumsum(0) - counts)[:, None] + place
-        index = torch.where(is_real, index, 0)
-        boxes = self.boxes[index] if len(self.boxes) else self.boxes.new_zeros(len(self.counts), most, 4)
+        index = torch.where(is_real, (counts.cumsum(0) - counts)[:, None] + place, 0)
+        if len(self):
+            is_real &= ~self.is_crowd[index]
+        index, is_real = (send(one, self.boxes.device) for one in (index, is_real))
+        boxes = self.boxes[index] if len(self) else self.boxes.new_zeros(len(self.counts), most, 4)
         return boxes, index, is_real
 
 
@@ -71,14 +87,14 @@ def gather_objects(batch: Batch, *, num_classes: int, box_offset: float = 0.0, k
     if batch.targets is None:
         raise ShapeError("losses need the objects of the images; give the batch targets")
     device = batch.images.device
-    kept = [_with_area(target) for target in batch.targets]
+    kept = [_with_area(target.to("cpu")) for target in batch.targets]
     for index, target in enumerate(kept):
         _check_labels(target, index, num_classes)
     boxes = [_moved(target.boxes, scale, box_offset) for target, scale in zip(kept, batch.scales, strict=True)]
     return Objects(
-        boxes=torch.cat(boxes).to(device),
-        labels=torch.cat([target.labels for target in kept]).to(device),
-        is_crowd=torch.cat([_is_crowd(target) for target in kept]).to(device),
+        boxes=send(torch.cat(boxes), device),
+        labels=send(torch.cat([target.labels for target in kept]), device),
+        is_crowd=torch.cat([_is_crowd(target) for target in kept]),
         counts=tuple(len(target) for target in kept),
         segments=_segments(kept),
         keypoints=_keypoints(kept, batch.scales, keypoint_offset, device),
@@ -131,4 +147,4 @@ def _keypoints(
         if target.keypoints is None:
             return None
         found.append(target.keypoints + target.keypoints.new_tensor([x * offset, y * offset, 0.0]))
-    return torch.cat(found).to(device) if found else None
+    return send(torch.cat(found), device) if found else None

@@ -12,6 +12,7 @@ from boxwright.errors import ShapeError
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions
 from boxwright.models.frames import Frames, clip_to_images
+from boxwright.transfer import send
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,13 @@ class Proposals:
         """-> (P_i, 4) boxes and (P_i,) logits."""
         kept = self.is_valid[index]
         return self.boxes[index][kept], self.logits[index][kept]
+
+    def first(self, most: int) -> "Proposals":
+        """At most so many of each image."""
+        return Proposals(self.boxes[:, :most], self.logits[:, :most], self.is_valid[:, :most])
+
+    def to(self, device: torch.device) -> "Proposals":
+        return Proposals(*(send(one, device) for one in (self.boxes, self.logits, self.is_valid)))
 
 
 def pad_regions(boxes: Tensor, image: Tensor, *, num_images: int) -> Proposals:
@@ -78,8 +86,8 @@ class MinSize:
         if self.rule == "inclusive":
             return (sides >= self.side).all(dim=1)
         centre = boxes[:, :2] + sides / 2
-        is_inside = (centre < limits[:, [1, 0]][image]).all(dim=1)
-        return (sides >= self.side * frames.scales[:, [1, 0]][image]).all(dim=1) & is_inside
+        is_inside = (centre < limits.flip(1)[image]).all(dim=1)
+        return (sides >= self.side * frames.scales.flip(1)[image]).all(dim=1) & is_inside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,15 +179,17 @@ class GivenProposals(nn.Module):
 
     def forward(self, boxes: Sequence[Tensor], frames: Frames, *, training: bool) -> Proposals:
         """(P_i, 4) boxes of each image in the network frame, best first -> Proposals."""
-        check_given(boxes, len(frames))
-        device = frames.network.device
-        image = torch.cat([torch.full((len(b),), i, device=device) for i, b in enumerate(boxes)])
-        flat = torch.cat([b.to(device, torch.float32) for b in boxes])
-        flat = clip_to_images(flat, image, frames.network, offset=self.offset)
+        flat, image = flat_on_host(boxes)
+        flat = clip_to_images(flat, image, torch.tensor(frames.sizes), offset=self.offset)
         keep = (flat[:, 2:] - flat[:, :2] + self.offset > self.min_size).all(dim=1)
         padded = pad_regions(flat[keep], image[keep], num_images=len(frames))
-        limit = self.top_k.of(training)
-        return Proposals(padded.boxes[:, :limit], padded.logits[:, :limit], padded.is_valid[:, :limit])
+        return padded.first(self.top_k.of(training)).to(frames.network.device)
+
+
+def flat_on_host(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(P_i, 4) boxes of each image -> (R, 4) float32 and (R,) image of each: counted where nothing waits for it."""
+    image = torch.cat([torch.full((len(one),), i) for i, one in enumerate(boxes)])
+    return torch.cat([one.to("cpu", torch.float32) for one in boxes]), image
 
 
 def check_given(boxes: Sequence[Tensor] | None, num_images: int) -> None:

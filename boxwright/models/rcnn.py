@@ -14,7 +14,7 @@ from boxwright.models.frames import Frames, make_frames
 from boxwright.models.keypoint_branch import KeypointBranch
 from boxwright.models.mask_branch import MaskBranch
 from boxwright.models.objects import gather_objects
-from boxwright.models.proposals import GivenProposals, Proposals, check_given, pad_regions
+from boxwright.models.proposals import GivenProposals, Proposals, check_given, flat_on_host, pad_regions
 from boxwright.models.rpn import RPN
 from boxwright.models.sampling import Choice, Draw
 from boxwright.models.select import Candidates, DetectionSelector, per_image
@@ -196,10 +196,7 @@ class RCNN(nn.Module):
         if given is None:
             return dense, self.rpn.select(dense, frames, training=training)
         check_given(given, len(frames))
-        boxes = torch.cat([one.to(frames.network) for one in given])
-        counts = torch.tensor([len(one) for one in given], device=boxes.device)
-        image = torch.repeat_interleave(torch.arange(len(given), device=boxes.device), counts)
-        return dense, pad_regions(boxes, image, num_images=len(frames))
+        return dense, pad_regions(*flat_on_host(given), num_images=len(frames)).to(frames.network.device)
 
     def _proposal_maps(self, features: Features) -> list[Tensor]:
         return [features[level] for level in self.proposal_levels]
@@ -270,7 +267,7 @@ class RCNN(nn.Module):
         loss_keypoint. `sampling` "first" draws the first examples by index in the place of random ones, which depend on
         `seeds`, (B,) int64 below 2**62.
         """
-        draw = Draw(sampling, seeds)
+        draw = Draw(sampling, seeds, pads=self._pads(batch.images.device))
         frames = make_frames(batch, pad_to=self.pad_to)
         objects = gather_objects(
             batch,
@@ -288,10 +285,17 @@ class RCNN(nn.Module):
         made = self.boxes.losses(features, found, objects, frames, draw)
         losses |= made.losses
         if self.masks is not None:
-            losses |= self.masks.losses(features, made, objects, frames)
+            losses |= self.masks.losses(features, made, objects, frames, draw)
         if self.keypoints is not None:
             losses |= self.keypoints.losses(features, made, objects, frames, draw)
         return losses
+
+    def _pads(self, device: torch.device) -> bool:
+        """Not on CPUs, where counting costs nothing, and not where statistics over regions would see the padding."""
+        heads = (module for name, module in self.named_modules() if name.startswith(("box_", "mask_", "keypoint_")))
+        return device.type != "cpu" and not any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in heads
+        )
 
 
 def _proposals_alone(found: Proposals) -> Detected:

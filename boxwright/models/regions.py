@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from boxwright.models.frames import Frames
-from boxwright.models.matching import IGNORED, NEGATIVE, POSITIVE, Matcher, covered_share
+from boxwright.models.matching import IGNORED, POSITIVE, Matcher, covered_share
 from boxwright.models.objects import Objects
 from boxwright.models.proposals import Proposals
-from boxwright.models.sampling import Sampler
+from boxwright.models.sampling import Draw, Rows
+from boxwright.transfer import send
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,21 @@ class Regions:
     labels: Tensor  # (R,) int64, K for background
     owner: Tensor  # (R,) int64 among the objects; means nothing for background
     is_object: Tensor  # (R,) bool: the region is a ground-truth box itself
+    is_real: Tensor  # (R,) bool; the others are padding, and background
+    most_positive: int  # how many may have an object
 
-    def __getitem__(self, index: Tensor) -> "Regions":
-        return Regions(
-            self.boxes[index], self.image[index], self.labels[index], self.owner[index], self.is_object[index]
-        )
+    def positives(self, draw: Draw, num_classes: int) -> tuple["Regions", Tensor]:
+        """-> those that have an object, and the (P,) place of each."""
+        return self.where(self.labels < num_classes, draw)
 
-    def positives(self, num_classes: int) -> "Regions":
-        return self[(self.labels < num_classes).nonzero()[:, 0]]
+    def where(self, chosen: Tensor, draw: Draw) -> tuple["Regions", Tensor]:
+        """(R,) bool, set for regions that have an object -> these, and the (P,) place of each; padding has class 0."""
+        rows = draw.rows(chosen[None], most=self.most_positive)
+        place, is_real = rows.place, rows.is_real
+        labels = self.labels[place].masked_fill(~is_real, 0)
+        boxes = unit_boxes_at_padding(self.boxes[place], is_real)
+        rest = (self.owner[place], self.is_object[place], is_real, self.most_positive)
+        return Regions(boxes, self.image[place], labels, *rest), place
 
 
 @dataclass(frozen=True)
@@ -42,15 +50,17 @@ class Labelled:
     is_object: Tensor  # (B, P) bool
     origin: Tensor  # (B, P) int64: a number that a region keeps when others swap places
 
-    def chosen(self, is_chosen: Tensor, objects: Objects, num_classes: int) -> Regions:
-        """(B, P) bool -> those regions, with classes."""
-        image, place = is_chosen.nonzero(as_tuple=True)
-        owner = self.owner[image, place]
-        background = torch.full_like(owner, num_classes)
-        labels = background
-        if len(objects.labels):
-            labels = torch.where(self.label[image, place] == POSITIVE, objects.labels[owner], background)
-        return Regions(self.boxes[image, place], image, labels, owner, self.is_object[image, place])
+    def regions(self, rows: Rows, objects: Objects, num_classes: int, *, most_positives: int) -> Regions:
+        """Those regions, with classes; no more than `most_positives` of an image have an object."""
+        at = (rows.image, rows.place)
+        owner = self.owner[at]
+        labels = torch.full_like(owner, num_classes)
+        if len(objects):
+            has_object = rows.is_real & (self.label[at] == POSITIVE)
+            labels = torch.where(has_object, objects.labels[owner], labels)
+        boxes = unit_boxes_at_padding(self.boxes[at], rows.is_real)
+        most = min(len(self.label) * most_positives, len(labels)) if len(objects) else 0
+        return Regions(boxes, rows.image, labels, owner, self.is_object[at], rows.is_real, most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +81,8 @@ class RegionLabeller:
     def __call__(self, proposals: Proposals, objects: Objects, frames: Frames, matcher: Matcher) -> Labelled:
         boxes, is_valid, own, origin = self._with_ground_truth(proposals, objects)
         matched = objects if self.crowds_claim else objects.without_crowds()
-        kept = torch.arange(len(objects.labels), device=boxes.device)
-        kept = kept if self.crowds_claim else kept[~objects.is_crowd]
+        kept = torch.arange(len(objects))
+        kept = send(kept if self.crowds_claim else kept[~objects.is_crowd], boxes.device)
         labels, owners = [], []
         for i in range(len(frames)):
             regions, targets = self._in_frame(boxes[i], matched.boxes[matched.of_image(i)], i, frames)
@@ -99,8 +109,6 @@ class RegionLabeller:
         if self.ground_truth == "none":
             return proposals.boxes, proposals.is_valid, none, origin
         boxes, index, is_real = objects.padded()
-        if len(objects.is_crowd):
-            is_real = is_real & ~objects.is_crowd[index]
         own = torch.where(is_real, index, -1)
         below_zero = -1 - torch.arange(own.shape[1], device=own.device).expand_as(own)
         parts = [(proposals.boxes, proposals.is_valid, none, origin), (boxes, is_real, own, below_zero)]
@@ -115,11 +123,11 @@ class RegionLabeller:
         return tuple(frames.to_original(b, torch.full((len(b),), image, device=b.device)) for b in (regions, targets))  # type: ignore[return-value]
 
 
+def unit_boxes_at_padding(boxes: Tensor, is_real: Tensor) -> Tensor:
+    """(R, 4) boxes, (R,) bool -> the same with (0, 0, 1, 1) at the others, of which no step makes infinity."""
+    is_padding = ~is_real[:, None]
+    return torch.cat((boxes[:, :2].masked_fill(is_padding, 0), boxes[:, 2:].masked_fill(is_padding, 1)), dim=1)
+
+
 def _global_index(index: Tensor, kept: Tensor) -> Tensor:
     return kept[index] if len(kept) else index
-
-
-def draw_regions(labelled: Labelled, sampler: Sampler, keys: Tensor, objects: Objects, *, num_classes: int) -> Regions:
-    """(B, P) keys as of `Draw.keys` -> the regions that train."""
-    positive, negative = sampler(labelled.label == POSITIVE, labelled.label == NEGATIVE, keys)
-    return labelled.chosen(positive | negative, objects, num_classes)

@@ -18,7 +18,7 @@ from boxwright.models.layers import ConvNorm, Norm
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import IGNORED, POSITIVE
 from boxwright.models.objects import Objects, gather_objects
-from boxwright.models.sampling import Choice
+from boxwright.models.sampling import Choice, Draw
 from boxwright.models.select import Candidates, DetectionSelector, per_image
 from boxwright.types import Batch, RawDetections
 
@@ -87,7 +87,13 @@ class DenseLoss:
     average: Literal["moving", "positives", "per_image"]
 
     def __call__(
-        self, dense: DensePredictions, objects: Objects, frames: Frames, anchors: Anchors, moving_average: Tensor
+        self,
+        dense: DensePredictions,
+        objects: Objects,
+        frames: Frames,
+        anchors: Anchors,
+        draw: Draw,
+        moving_average: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """-> class and box loss. If they are divided by `moving_average`, it is first brought up to date in place."""
         num_images = len(objects.counts)
@@ -95,10 +101,11 @@ class DenseLoss:
         positive = assigned.label == POSITIVE
         share = self._shares(positive.sum(dim=1), num_images, moving_average)
         class_loss = self._class_loss(dense, assigned, share)
-        image, anchor = positive.nonzero(as_tuple=True)
-        targets = assigned.objects.boxes[assigned.owner[image, anchor]]
-        box_loss = self.box_loss(dense.all_deltas[image, anchor], dense.all_anchors[anchor], targets, self.coder)
-        return class_loss, (box_loss * share[image]).sum()
+        rows = draw.rows(positive, most=positive.shape[1] if len(assigned.objects) else 0)
+        targets = assigned.objects.boxes[assigned.owner[rows.image, rows.place]]
+        deltas = dense.all_deltas[rows.image, rows.place]
+        box_loss = self.box_loss(deltas, dense.all_anchors[rows.place], targets, self.coder)
+        return class_loss, (box_loss.masked_fill(~rows.is_real, 0) * share[rows.image]).sum()
 
     def _shares(self, counts: Tensor, num_images: int, moving_average: Tensor) -> Tensor:
         """(B,) positives of each image -> (B,): what the losses of each image are multiplied by."""
@@ -113,8 +120,9 @@ class DenseLoss:
     def _class_loss(self, dense: DensePredictions, assigned: Assigned, share: Tensor) -> Tensor:
         logits = dense.all_logits.float()
         targets = torch.zeros_like(logits)
-        image, anchor = (assigned.label == POSITIVE).nonzero(as_tuple=True)
-        targets[image, anchor, assigned.objects.labels[assigned.owner[image, anchor]]] = 1
+        if len(assigned.objects):
+            labels = assigned.objects.labels[assigned.owner]
+            targets.scatter_(2, labels[..., None], (assigned.label == POSITIVE)[..., None].to(targets.dtype))
         loss = self.class_loss.dense(logits, targets).sum(dim=2) * (assigned.label != IGNORED)
         return self.class_loss.weight * (loss.sum(dim=1) * share).sum()
 
@@ -236,6 +244,7 @@ class RetinaNet(nn.Module):
             objects,
             frames,
             self.anchors,
+            Draw(pads=batch.images.device.type != "cpu"),
             self.moving_average if self.training else self.moving_average.clone(),
         )
         return {"loss_class": class_loss, "loss_box": box_loss}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boxwright.models.anchors import Anchors
-from boxwright.models.assignment import AnchorAssigner, Assigned
+from boxwright.models.assignment import AnchorAssigner
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames
@@ -19,7 +19,7 @@ from boxwright.models.losses import BoxLoss, at_least_one
 from boxwright.models.matching import NEGATIVE, POSITIVE
 from boxwright.models.objects import Objects
 from boxwright.models.proposals import ProposalSelector
-from boxwright.models.sampling import RPN_STREAM, Draw, Sampler
+from boxwright.models.sampling import RPN_STREAM, Draw, Rows, Sampler
 
 Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ClassAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_level"]
@@ -104,7 +104,7 @@ class RPN(nn.Module):
         around = neighbourhoods(maps, image, cell)
         x = activate(F.linear(around, weight.permute(0, 2, 3, 1).flatten(1), bias), conv.activation)
         scores, deltas = (_on_vectors(layer, x) for layer in (self.score, self.delta))
-        deltas = deltas.view(len(x), -1, 4)
+        deltas = deltas.view(len(x), self.anchors.per_cell, 4)
         row = torch.arange(len(x), device=x.device)
         if not self.two_logits:
             return scores[row, of_cell], deltas[row, of_cell]
@@ -137,41 +137,37 @@ class RPNLoss:
             if keys is None:
                 keys = draw.keys((logits.shape[0], logits.shape[1]), logits.device, stream=RPN_STREAM)
             positive, negative = self.sampler(positive, negative, keys)
-        image, anchor = (positive | negative).nonzero(as_tuple=True)
-        is_positive = positive[image, anchor]
-        drawn, deltas = look(image, anchor)
-        class_loss = self._class_loss(drawn.float(), is_positive, anchor, positive, negative, dense)
-        box_loss = self._box_loss(deltas[is_positive], dense, assigned, positive, negative)
-        return {"loss_rpn_class": class_loss, "loss_rpn_box": box_loss}
+        rows = draw.rows(positive | negative, most=self.sampler.most(positive.shape[1]))
+        is_positive = positive[rows.image, rows.place] & rows.is_real
+        drawn, deltas = look(rows.image, rows.place)
+        class_loss = _losses(drawn.float(), is_positive).masked_fill(~rows.is_real, 0)
+        places = targets = dense.all_anchors[rows.place]
+        if len(assigned.objects):
+            targets = assigned.objects.boxes[assigned.owner[rows.image, rows.place]]
+        box_loss = self.box_loss(deltas, places, targets, self.coder).masked_fill(~is_positive, 0)
+        return {
+            "loss_rpn_class": self._mean_class_loss(class_loss, rows, positive, negative, dense),
+            "loss_rpn_box": self._mean_box_loss(box_loss, rows, positive, negative),
+        }
 
-    def _class_loss(
-        self,
-        drawn: Tensor,
-        is_positive: Tensor,
-        anchor: Tensor,
-        positive: Tensor,
-        negative: Tensor,
-        dense: DensePredictions,
+    def _mean_class_loss(
+        self, loss: Tensor, rows: Rows, positive: Tensor, negative: Tensor, dense: DensePredictions
     ) -> Tensor:
-        """(S,) logits of the drawn anchors, which of them are positive, and their indices."""
-        loss = _losses(drawn, is_positive) * self.class_weight
+        """(S,) losses of the drawn anchors."""
+        loss = loss * self.class_weight
         if self.class_average != "per_level":
             return loss.sum() / self._count(positive, negative, self.class_average)
-        level = dense.level_of_anchor[anchor]
-        counts = at_least_one(torch.bincount(level, minlength=len(dense.anchors)))
+        level = dense.level_of_anchor[rows.place]
+        is_of_level = level[:, None] == torch.arange(len(dense.anchors), device=level.device)
+        counts = at_least_one((is_of_level & rows.is_real[:, None]).sum(dim=0))
         return (loss / counts[level]).sum()
 
-    def _box_loss(
-        self, deltas: Tensor, dense: DensePredictions, assigned: Assigned, positive: Tensor, negative: Tensor
-    ) -> Tensor:
-        """(P, 4) deltas of the positive anchors, in order of image and anchor."""
-        image, anchor = positive.nonzero(as_tuple=True)
-        targets = assigned.objects.boxes[assigned.owner[image, anchor]]
-        loss = self.box_loss(deltas, dense.all_anchors[anchor], targets, self.coder)
+    def _mean_box_loss(self, loss: Tensor, rows: Rows, positive: Tensor, negative: Tensor) -> Tensor:
+        """(S,) losses of the drawn anchors, 0 where they are not positive."""
         if self.box_average != "per_image":
             return loss.sum() / self._count(positive, negative, self.box_average)
         counts = (positive | negative).sum(dim=1).clamp(min=1)
-        return (loss / counts[image]).sum() / len(counts)
+        return (loss / counts[rows.image]).sum() / len(counts)
 
     def _count(self, positive: Tensor, negative: Tensor, average: str) -> Tensor | float:
         if average == "batch_size":
@@ -192,20 +188,19 @@ def neighbourhoods(maps: Sequence[Tensor], image: Tensor, cell: Tensor) -> Tenso
 
     Maps (B, C, H, W), fine to coarse; (S,) image of each, and its index among the cells of all levels.
     """
-    parts, first, order = [], 0, []
+    found, first = maps[0].new_zeros(len(cell), 9 * maps[0].shape[1]), 0
     step = torch.arange(-1, 2, device=cell.device)
     for x in maps:
         height, width = x.shape[2:]
-        here = ((cell >= first) & (cell < first + height * width)).nonzero()[:, 0]
-        row, column = (cell[here] - first) // width, (cell[here] - first) % width
-        rows, columns = (row[:, None] + step)[:, :, None], (column[:, None] + step)[:, None]
-        is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        index = (image[here, None, None] * height + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
+        is_here = (cell >= first) & (cell < first + height * width)
+        here = (cell - first).clamp(0, height * width - 1)
+        rows, columns = (here // width)[:, None, None] + step[:, None], (here % width)[:, None, None] + step
+        is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width) & is_here[:, None, None]
+        index = (image[:, None, None] * height + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
         cells = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).index_select(0, index.flatten())
-        parts.append((cells * is_inside.reshape(-1, 1)).view(len(here), 9 * x.shape[1]))
-        order.append(here)
+        found = found + (cells * is_inside.reshape(-1, 1)).view(len(cell), 9 * x.shape[1])
         first += height * width
-    return torch.cat(parts)[torch.cat(order).argsort()]
+    return found
 
 
 def _losses(logits: Tensor, positive: Tensor) -> Tensor:

@@ -7,9 +7,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from boxwright.transfer import send
+
 Choice = Literal["random", "first"]
 SEEDS = 2**62  # seeds are below
 RPN_STREAM, KEYPOINT_STREAM, BOX_STREAM = 0, 1, 2  # and one more for each stage of a cascade
+
+
+@dataclass(frozen=True)
+class Rows:
+    """R examples of a batch, image by image."""
+
+    image: Tensor  # (R,) int64
+    place: Tensor  # (R,) int64, in the image
+    is_real: Tensor  # (R,) bool; the others are padding, and any example of their image
 
 
 @dataclass(frozen=True)
@@ -18,10 +29,20 @@ class Draw:
 
     A random key depends on its image's seed, its number in the image and `stream` alone: neither on the other images
     of the batch nor on the device, so that the same images train alike however they are spread over processes.
+    `pads`: as many rows are worked on as there may be, not as there are, so that a GPU need not wait for the host to
+    count.
     """
 
     choice: Choice = "random"
     seeds: Tensor | None = None
+    pads: bool = False
+
+    def rows(self, drawn: Tensor, *, most: int) -> Rows:
+        """(B, N) bool, of which no more than `most` of an image are set -> those."""
+        if self.pads:
+            return _padded_rows(drawn, min(most, drawn.shape[1]))
+        image, place = drawn.nonzero(as_tuple=True)
+        return Rows(image, place, torch.ones_like(image, dtype=torch.bool))
 
     def keys(
         self, shape: tuple[int, int], device: torch.device, *, stream: int, numbers: Tensor | None = None
@@ -35,8 +56,23 @@ class Draw:
         if self.choice == "first":
             return places.float().expand(shape)
         seeds = torch.randint(SEEDS, (shape[0],)) if self.seeds is None else self.seeds
-        starts = _mixed(seeds.to(device) * 1021 + stream)
+        starts = _mixed(send(seeds, device) * 1021 + stream)
         return (_mixed(starts[:, None] + (places if numbers is None else numbers)) >> 40 & 0xFFFFFF).float() / 2**24
+
+
+def _padded_rows(drawn: Tensor, most: int) -> Rows:
+    """`most` rows of each image, those that are drawn first, in their order."""
+    num_images, count = drawn.shape
+    slots = torch.arange(most, device=drawn.device)
+    if most == count:
+        place, is_real = slots.expand(num_images, most), drawn
+    else:
+        behind = torch.where(drawn, drawn.cumsum(dim=1) - 1, most)
+        places = torch.arange(count, device=drawn.device).expand(num_images, count)
+        place = places.new_zeros(num_images, most + 1).scatter(1, behind, places)[:, :most]
+        is_real = slots < drawn.sum(dim=1, keepdim=True)
+    image = torch.arange(num_images, device=drawn.device).repeat_interleave(most)
+    return Rows(image, place.flatten(), is_real.flatten())
 
 
 def _mixed(values: Tensor) -> Tensor:
@@ -65,6 +101,13 @@ class Sampler:
         wanted = self.size * self.positive_fraction
         return round(wanted) if self.rounds_positives else math.floor(wanted)
 
+    def most(self, count: int) -> int:
+        """How many of `count` candidates of an image may be drawn."""
+        return count if self.kind == "all" else min(self.size, count)
+
+    def most_positives_of(self, count: int) -> int:
+        return count if self.kind == "all" else min(self.most_positives, count)
+
     def __call__(self, positive: Tensor, negative: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) bool candidates and (B, N) keys -> (B, N) bool positives and negatives that are drawn."""
         if self.kind == "all":
@@ -72,27 +115,23 @@ class Sampler:
         if self.detectron_anchors:
             return self._detectron(positive, negative, keys)
         chosen = lowest(positive, keys, self.most_positives)
-        return chosen, lowest(negative, keys, self.size - chosen.sum(dim=1), most=self.size)
+        return chosen, lowest(negative, keys, self.size, self.size - chosen.sum(dim=1))
 
     def _detectron(self, positive: Tensor, negative: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """The surplus of positives is disabled from the front; negatives are enabled only where there is a surplus."""
-        surplus = (positive.sum(dim=1) - self.most_positives).clamp(min=0)
-        chosen = positive & ~lowest(positive, keys, surplus)
+        chosen = lowest(positive, keys.neg(), self.most_positives)
         wanted = self.size - chosen.sum(dim=1)
-        enabled = lowest(negative, keys, wanted, most=self.size) & (negative.sum(dim=1) > wanted)[:, None]
+        enabled = lowest(negative, keys, self.size, wanted) & (negative.sum(dim=1) > wanted)[:, None]
         return chosen & ~enabled, enabled
 
 
-def lowest(candidates: Tensor, keys: Tensor, limit: int | Tensor, *, most: int | None = None) -> Tensor:
-    """(B, N) bool candidates and keys, a limit for all or (B,) for each image -> (B, N) bool: those of lowest keys.
+def lowest(candidates: Tensor, keys: Tensor, most: int, limit: Tensor | None = None) -> Tensor:
+    """(B, N) bool candidates and keys -> (B, N) bool: the `most` of each image with the lowest keys.
 
-    `most` bounds the limits where it is known, so that nothing waits for them.
+    `limit`, (B,), leaves an image fewer.
     """
-    if isinstance(limit, int):
-        most = limit
-    elif most is None:
-        most = int(limit.max())
     found, index = keys.masked_fill(~candidates, torch.inf).topk(min(most, keys.shape[1]), dim=1, largest=False)
-    place = torch.arange(found.shape[1], device=found.device)
-    is_drawn = (found < torch.inf) & (place < (limit if isinstance(limit, int) else limit[:, None]))
+    is_drawn = found < torch.inf
+    if limit is not None:
+        is_drawn &= torch.arange(found.shape[1], device=found.device) < limit[:, None]
     return torch.zeros_like(candidates).scatter(1, index, is_drawn)

@@ -1,6 +1,7 @@
 """Anchors, and boxes as differences to anchors. Plain torch on every device: a few passes over small tensors."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def encode_boxes(
     check_boxes("anchors", anchors)
     centre, box_size = _centre_and_size(boxes, offset)
     anchor_centre, anchor_size = _centre_and_size(anchors, offset)
-    scale = boxes.new_tensor(weights)
+    scale = _on_device(weights, boxes.dtype, boxes.device)
     shift = scale[:2] * (centre - anchor_centre) / anchor_size
     return torch.cat((shift, scale[2:] * torch.log(box_size / anchor_size)), dim=1)
 
@@ -65,14 +66,17 @@ def decode_boxes(
             f"deltas must be ({anchors.shape[0]}, 4 * k), one row for each anchor; got {tuple(deltas.shape)}"
         )
     kind = torch.promote_types(torch.promote_types(deltas.dtype, anchors.dtype), torch.float32)
-    split = deltas.to(kind).reshape(len(deltas), deltas.shape[1] // 4, 4) / torch.tensor(
-        weights, dtype=kind, device=deltas.device
-    )
+    split = deltas.to(kind).reshape(len(deltas), deltas.shape[1] // 4, 4) / _on_device(weights, kind, deltas.device)
     anchor_centre, anchor_size = _centre_and_size(anchors.to(kind), offset)
     centre = split[..., :2] * anchor_size[:, None] + anchor_centre[:, None]
     log_ratio = split[..., 2:].clamp(min=-clip if symmetric_clip else None, max=clip)
     half = 0.5 * (torch.exp(log_ratio) * anchor_size[:, None])
     return torch.cat((centre - half, centre + half - offset), dim=-1).flatten(1)
+
+
+def _on_device(values: Sequence[float], kind: torch.dtype, device: torch.device) -> Tensor:
+    """What is copied to a GPU makes the host wait; what is made there does not."""
+    return torch.stack([torch.full((), value, dtype=kind, device=device) for value in values])
 
 
 def _centre_and_size(boxes: Tensor, offset: float) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boxwright.errors import ShapeError
+from boxwright.transfer import send
 
 from .checks import check_boxes, check_per_box
 from .dispatch import run
@@ -42,8 +43,7 @@ class Outlines:
         )
 
     def to(self, device: torch.device | str) -> "Outlines":
-        """A copy to a GPU goes through pinned memory, so that nobody waits for it."""
-        return Outlines(*(_moved(t, torch.device(device)) for t in (self.points, self.point_first, self.ring_first)))
+        return Outlines(*(send(t, torch.device(device)) for t in (self.points, self.point_first, self.ring_first)))
 
     def __len__(self) -> int:
         return len(self.ring_first) - 1
@@ -107,12 +107,6 @@ def _check_ring(ring: NDArray[Any], instance: int, number: int) -> None:
 def _firsts(lengths: list[int]) -> Tensor:
     """Where each of the parts that lie end to end begins, and where the last one ends."""
     return torch.tensor([0, *lengths]).cumsum(0)
-
-
-def _moved(values: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
 
 
 @register_op("rasterize_outlines")

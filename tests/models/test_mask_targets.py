@@ -26,7 +26,8 @@ def case(boxes, *, ring=(8, 8, 24, 8, 24, 24, 8, 24), as_bitmap=False, masks=Tru
     batch = Batch(torch.zeros(1, 3, 32, 32), [size], [size], [(1.0, 1.0)], targets=[target])
     count = len(boxes)
     zeros = torch.zeros(count, dtype=torch.int64)
-    regions = Regions(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), zeros, zeros, zeros, zeros.bool())
+    rows = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    regions = Regions(rows, zeros, zeros, zeros, is_object=zeros.bool(), is_real=~zeros.bool(), most_positive=count)
     return regions, gather_objects(batch, num_classes=1), make_frames(batch, pad_to=32)
 
 

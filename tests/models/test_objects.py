@@ -51,7 +51,7 @@ def test_crowds_are_told_apart():
     assert objects.crowds().boxes.tolist() == [[2, 2, 8, 8]]
     assert objects.crowds().counts == (1, 0)
     assert objects.padded()[1].tolist() == [[0, 1], [2, 0]]
-    assert objects.padded()[2].tolist() == [[True, True], [True, False]]
+    assert objects.padded()[2].tolist() == [[True, False], [True, False]]
 
 
 def test_inclusive_corners_are_one_original_pixel_nearer():

@@ -89,5 +89,5 @@ def test_keys_are_spread_evenly_and_differ_by_image_use_and_place():
 
 def test_each_image_has_its_own_limit():
     keys = Draw("first").keys((2, 3), torch.device("cpu"), stream=0)
-    chosen = lowest(torch.ones(2, 3, dtype=torch.bool), keys, torch.tensor([0, 2]))
+    chosen = lowest(torch.ones(2, 3, dtype=torch.bool), keys, 3, torch.tensor([0, 2]))
     assert chosen.tolist() == [[False] * 3, [True, True, False]]
