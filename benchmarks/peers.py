@@ -22,6 +22,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNN, MaskRCNNHeads, Mask
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 import boxwright as bw
+from benchmarks.table import LeftOutError
 from boxwright.data.image import RgbImage
 from boxwright.types import Detections, Target
 from tests.golden.fill import fill_all
@@ -51,14 +52,16 @@ class Torchvision:
     spread: Spread = SPREAD
     size: tuple[int, int] = (800, 1199)
 
-    def images(self, pictures: Sequence[RgbImage], targets: Sequence[Target] | None = None) -> Any:
-        """What its models are called with: (3, H, W) float of 0 to 1, and dicts of targets."""
-        floats = [_planes(picture).float() / 255 for picture in pictures]
-        return (floats,) if targets is None else (floats, [_torchvision_target(target) for target in targets])
+    def images(
+        self, pictures: Sequence[RgbImage], targets: Sequence[Target] | None = None, *, device: torch.device
+    ) -> Any:
+        """What its models are called with, on the device: (3, H, W) float of 0 to 1, and dicts of targets."""
+        floats = [(_planes(picture).float() / 255).to(device) for picture in pictures]
+        return (floats,) if targets is None else (floats, [_torchvision_target(target, device) for target in targets])
 
     def results(self, found: list[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """Boxes and labels that count from 0."""
-        return [(one["boxes"], one["labels"] - 1) for one in found]
+        """Boxes and labels that count from 0, on the CPU."""
+        return [(one["boxes"].cpu(), one["labels"].cpu() - 1) for one in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,26 +75,29 @@ class Detectron2:
     size: tuple[int, int] = (800, 1199)
 
     def build(self) -> nn.Module:
-        from detectron2 import model_zoo
-        from detectron2.modeling import build_model
-
+        try:
+            from detectron2 import model_zoo
+            from detectron2.modeling import build_model
+        except ModuleNotFoundError as error:
+            raise LeftOutError(f"Detectron2 cannot be imported ({error}); put its folder on PYTHONPATH") from error
         config = model_zoo.get_config(self.config.removeprefix("detectron2/") + ".yaml")
-        config.MODEL.DEVICE = "cpu"
+        config.MODEL.DEVICE = "cpu"  # where weights are filled; `make` moves the model
         return build_model(config)
 
-    def images(self, pictures: Sequence[RgbImage]) -> Any:
-        """(3, H, W) BGR levels."""
-        return ([{"image": _planes(picture).flip(0).float()} for picture in pictures],)
+    def images(self, pictures: Sequence[RgbImage], *, device: torch.device) -> Any:
+        """(3, H, W) BGR levels on the device."""
+        return ([{"image": _planes(picture).flip(0).float().to(device)} for picture in pictures],)
 
     def results(self, found: list[dict[str, Any]]) -> list[tuple[Tensor, Tensor]]:
-        return [(one["instances"].pred_boxes.tensor, one["instances"].pred_classes) for one in found]
+        instances = [one["instances"].to("cpu") for one in found]
+        return [(one.pred_boxes.tensor, one.pred_classes) for one in instances]
 
 
 Peer = Torchvision | Detectron2
 
 
-def make(peer: Peer, precision: str) -> tuple[nn.Module, bw.Detector]:
-    """Both, with equal weights: ours reads the file that the other's are saved to."""
+def make(peer: Peer, precision: str, device: torch.device) -> tuple[nn.Module, bw.Detector]:
+    """Both on the device, with equal weights: ours reads the file that the other's are saved to."""
     theirs = peer.build()
     shapes = [(name, tuple(value.shape)) for name, value in theirs.named_parameters()]
     shapes += [(name, tuple(value.shape)) for name, value in theirs.named_buffers() if name in theirs.state_dict()]
@@ -101,7 +107,8 @@ def make(peer: Peer, precision: str) -> tuple[nn.Module, bw.Detector]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pth"
         torch.save(theirs.state_dict(), path)
-        return theirs, bw.load(peer.config, path, device="cpu", precision=precision, overrides=peer.overrides)
+        ours = bw.load(peer.config, path, device=device, precision=precision, overrides=peer.overrides)
+        return theirs.to(device), ours
 
 
 def frozen_resnet50_fpn(trainable: int = 3) -> nn.Module:
@@ -216,14 +223,14 @@ def _planes(picture: RgbImage) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
-def _torchvision_target(target: Target) -> dict[str, Tensor]:
+def _torchvision_target(target: Target, device: torch.device) -> dict[str, Tensor]:
     """Classes count from 1, masks are bitmaps."""
     given = {"boxes": target.boxes, "labels": target.labels + 1}
     if target.masks is not None:
         given["masks"] = target.masks.bitmaps().byte()
     if target.keypoints is not None:
         given["keypoints"] = target.keypoints
-    return given
+    return {name: value.to(device) for name, value in given.items()}
 
 
 def share_equal(ours: Sequence[Detections], theirs: Sequence[tuple[Tensor, Tensor]], *, tolerance: float) -> float:

@@ -1,12 +1,61 @@
-"""The rows of a benchmark as CSV: beside the figures the machine, the versions and the date."""
+"""The rows of a benchmark: measured one after the other, kept as CSV with the machine, the versions and the date."""
 
 import csv
+import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+R = TypeVar("R", bound=Named)
+
+
+class LeftOutError(Exception):
+    """A row cannot be measured here, and it is nobody's fault."""
+
+
+def measure_rows(
+    rows: Sequence[R],
+    measure: Callable[[R], Mapping[str, Any]],
+    keep: Callable[[Mapping[str, Any]], None],
+    *,
+    limit: float = math.inf,
+) -> bool:
+    """Keeps each row as soon as it is measured, and begins none once `limit` seconds are over.
+
+    One that fails says so in a line, and the others go on; False if any did.
+    """
+    begin, is_whole = time.monotonic(), True
+    for i, row in enumerate(rows):
+        if time.monotonic() - begin >= limit:
+            print(f"{limit:g} s are over; not begun: {'; '.join(left.name for left in rows[i:])}", flush=True)
+            break
+        try:
+            figures = measure(row)
+        except LeftOutError as reason:
+            print(f"{row.name}: left out, {reason}", flush=True)
+        except Exception as error:
+            is_whole = False
+            print(f"{row.name}: failed, {_in_a_line(error)}", flush=True)
+        else:
+            keep(figures)
+    return is_whole
+
+
+def _in_a_line(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message} ({Path(place.filename).name}:{place.lineno})"
 
 
 def append_rows(
