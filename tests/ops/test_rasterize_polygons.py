@@ -30,6 +30,7 @@ NASTY = {
     "a horizontal line": np.array([3.0, 7.5, 20.0, 7.5, 9.0, 7.5]),
     "a vertical line": np.array([7.5, 3.0, 7.5, 20.0, 7.5, 9.0]),
     "smaller than a pixel": star(3, span=0.7, seed=5),
+    "a steep edge whose step a division finds one too early": np.array([18.2, -30.8, -9.4, 59.8, 60, 59.8]),
     "out to the left": np.array([-40.0, 3, 12, 14, -40, 25]),
     "out to the right": np.array([70.0, 3, 12, 14, 70, 25]),
     "out above": np.array([3.0, -40, 14, 12, 25, -40]),
@@ -108,26 +109,31 @@ def test_other_sizes_are_drawn_as_well(backend, size):
     assert np.array_equal(drawn[0].numpy(), expected.astype(bool))
 
 
+def placed(ring, box, size, min_side, single_precision):
+    """As Detectron and Detectron2 compute with numpy; of the latter's numbers the ratio alone is float32."""
+    sides = np.tile(np.maximum(box[2:] - box[:2], np.float32(min_side)), len(ring) // 2)
+    corner = np.tile(box[:2], len(ring) // 2)
+    if single_precision:
+        return (ring.astype(np.float32) - corner) * np.float32(size) / sides
+    return (ring - corner) * (np.float32(size) / sides)
+
+
 @pytest.mark.parametrize("min_side", [0.1, 1.0])
 @pytest.mark.parametrize("single_precision", [False, True])
 def test_points_are_placed_as_the_originals_compute(backend, single_precision, min_side):
     random = np.random.default_rng(0)
-    corner, sides = random.uniform(-20, 60, (20, 2)), 10 ** random.uniform(-2, 2, (20, 2))
-    boxes = np.concatenate((corner, corner + sides), axis=1).astype(np.float32)
-    rings = [star(8, span=60.0, middle=40.0, seed=k) for k in range(20)]
+    corner, sides = random.uniform(-20, 60, (10, 2)), 10 ** random.uniform(-2, 2, (10, 2))
+    boxes = np.concatenate((corner, corner + sides), axis=1)
+    rings = [star(8, span=60.0, middle=40.0, seed=k) for k in range(10)]
+    # Edges through the middle of pixels: the last bit of a product decides on a whole row.
+    for side in (3, 7, 11, 13, 19, 23, 29, 31):
+        boxes = np.concatenate((boxes, [[10, 10, 10 + side, 10 + side]]))
+        rings.append(10 + np.array([2.5, 3.5, 9.5, 3.5, 9.5, 11.5, 2.5, 11.5]) * (side / 14))
     settings = {"size": 14, "min_side": min_side, "single_precision": single_precision}
+    boxes = boxes.astype(np.float32)
     drawn = ops.rasterize_polygons([[ring] for ring in rings], torch.from_numpy(boxes), **settings)
     for ring, box, found in zip(rings, boxes, drawn.numpy(), strict=True):
-        width, height = np.maximum(box[2:] - box[:2], np.float32(min_side))
-        if single_precision:
-            points = ring.astype(np.float32)
-            points[0::2] = (points[0::2] - box[0]) * np.float32(14) / width
-            points[1::2] = (points[1::2] - box[1]) * np.float32(14) / height
-        else:
-            points = ring.copy()
-            points[0::2] = (points[0::2] - box[0]) * np.float64(np.float32(14) / width)
-            points[1::2] = (points[1::2] - box[1]) * np.float64(np.float32(14) / height)
-        assert np.array_equal(found, draw(points, 14, 14))
+        assert np.array_equal(found, draw(placed(ring, box, **settings), 14, 14))
 
 
 def test_regions_share_instances_and_padding_gives_an_empty_mask(backend):

@@ -39,7 +39,7 @@ def rasterize_outlines(
 
 @exact_kernel
 def _draw(points, point_first, ring_first, owner, boxes, min_side, is_single, begin, end, flips, out):
-    """Regions begin..end of out (R, size, size), which is 0 before. Scratch: flips (size + 1, size), left 0.
+    """Regions begin..end of out (R, size, size), which is 0 before. Scratch: flips (size + 1, size), 0 before.
 
     pycocotools walks down the columns one after the other and changes between set and not set at each crossing. A ring
     is closed, so it crosses every column an even number of times, and each column can be done by itself.
@@ -126,4 +126,3 @@ def _fill(flips, out):
             out[y, x] |= flips[y, x]
             flips[y + 1, x] ^= flips[y, x]
             flips[y, x] = 0
-    flips[size] = 0
