@@ -1,4 +1,4 @@
-"""From the host's memory to the device, without waiting for either."""
+"""Between the host's memory and the device, without waiting for either."""
 
 import torch
 from torch import Tensor
@@ -9,3 +9,21 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()
     return values.to(device, non_blocking=True)
+
+
+class Fetched:
+    """Values on their way to the host."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values.detach()
+        self._arrival: torch.cuda.Event | None = None
+        if values.is_cuda:
+            here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values = here.copy_(self._values, non_blocking=True)
+            self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrival.record(torch.cuda.current_stream(values.device))
+
+    def wait(self) -> Tensor:
+        if self._arrival is not None:
+            self._arrival.synchronize()
+        return self._values

@@ -15,6 +15,7 @@ from boxwright.config.training import Train
 from boxwright.errors import TrainingError
 from boxwright.models.losses import averages_over_all_ranks
 from boxwright.models.sampling import SEEDS
+from boxwright.transfer import Fetched
 from boxwright.types import Batch
 
 from .distributed import World
@@ -38,6 +39,18 @@ class StepResult:
     stops: bool  # some process was asked to stop
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A step on its way."""
+
+    step: int
+    rate: float
+    batches: Sequence[Batch]
+    seeds: Sequence[Tensor]
+    names: tuple[str, ...]  # of the losses
+    figures: Fetched  # for each batch the losses and the wish to stop; then the norm of the gradients
+
+
 class Learner:
     """Everything random in a step is drawn from the run's seed and the step's number, so no state of it is kept."""
 
@@ -49,6 +62,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(detector.device.type, enabled=train.precision == "fp16")
         self._learning = [name for name, p in detector.model.named_parameters() if p.requires_grad]
         self._skipped_in_a_row = 0
+        self._was_broken = torch.zeros((), dtype=torch.bool, device=detector.device)
         if train.compile:
             _compile(detector.model)
         self._enter(self.parts[0])
@@ -61,6 +75,10 @@ class Learner:
 
     def step(self, batches: Sequence[Batch], step: int, *, wants_stop: bool = False) -> StepResult:
         """One update from `batches`, whose gradients are added up; `step` counts from 0."""
+        return self.result(self.launch(batches, step, wants_stop=wants_stop))
+
+    def launch(self, batches: Sequence[Batch], step: int, *, wants_stop: bool = False) -> Launched:
+        """As `step`, but nothing waits for a GPU; `result` then says what came of it."""
         part = self._part_of(step)
         if part is not self.part:
             self._enter(part)
@@ -69,36 +87,53 @@ class Learner:
         torch.manual_seed(self._serial(step, 0) % 2**63)  # for dropout
         self._train_mode()
         self.optimizer.zero_grad(set_to_none=True)
+        seeds = [self._seeds(step, number, batch) for number, batch in enumerate(batches)]
         try:
-            means, stops = self._add_gradients(batches, step, wants_stop)
+            names, rows = self._add_gradients(batches, seeds, wants_stop)
             norm = self._gradient_norm()
-            if not torch.isfinite(norm) and not self.scaler.is_enabled():
-                raise NonFiniteError(
-                    "the gradients", means, batches[-1], self._seeds(step, len(batches) - 1, batches[-1])
-                )
-        except NonFiniteError as found:
-            return self._skip(found, rate, wants_stop)
         except torch.OutOfMemoryError as error:
             raise memory_error(error, batches, self.train) from error
-        self._update(norm)
-        self._skipped_in_a_row = 0
-        return StepResult(means, rate, norm.item(), is_skipped=False, stops=stops)
+        figures = torch.cat((rows.flatten(), norm.float()[None]))
+        self._update(norm, is_broken=self._is_broken(rows, norm))
+        return Launched(step, rate, batches, seeds, names, Fetched(figures))
 
-    def _add_gradients(self, batches: Sequence[Batch], step: int, wants_stop: bool) -> tuple[dict[str, float], bool]:
-        sums: dict[str, float] = {}
-        stops = False
+    def result(self, launched: Launched) -> StepResult:
+        """Steps are asked for in their order. A step that was not finite has changed no weights."""
+        figures = launched.figures.wait()
+        table, norm = figures[:-1].view(len(launched.batches), -1), figures[-1].item()
+        rows = [dict(zip(launched.names, row, strict=False)) for row in table.tolist()]
+        stops = table[-1, -1].item() > 0
+        found = self._trouble(launched, rows, norm)
+        if found is None:
+            self._skipped_in_a_row = 0
+            means = {name: sum(row[name] for row in rows) / len(rows) for name in launched.names}
+            return StepResult(means, launched.rate, norm, is_skipped=False, stops=stops)
+        self._skipped_in_a_row += 1
+        if self.train.non_finite == "stop" or self._skipped_in_a_row > MOST_SKIPPED:
+            raise found
+        return StepResult(found.values, launched.rate, float("nan"), is_skipped=True, stops=stops)
+
+    def _trouble(self, launched: Launched, rows: Sequence[dict[str, float]], norm: float) -> NonFiniteError | None:
+        for row, batch, seeds in zip(rows, launched.batches, launched.seeds, strict=True):
+            if not all(map(math.isfinite, row.values())):
+                return NonFiniteError("a loss", row, batch, seeds)
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
+            return NonFiniteError("the gradients", rows[-1], launched.batches[-1], launched.seeds[-1])
+        return None
+
+    def _add_gradients(
+        self, batches: Sequence[Batch], seeds: Sequence[Tensor], wants_stop: bool
+    ) -> tuple[tuple[str, ...], Tensor]:
+        """-> names of the losses, and for each batch a row of their means over all processes and the wish to stop."""
+        rows = []
         for number, batch in enumerate(batches):
             is_last = number == len(batches) - 1
             with nullcontext() if is_last or not isinstance(self.net, DistributedDataParallel) else self.net.no_sync():
-                seeds = self._seeds(step, number, batch)
-                losses = self._losses(batch, seeds)
-                values, stops = self._mean_values(losses, wants_stop)
-                if not all(map(math.isfinite, values.values())):
-                    raise NonFiniteError("a loss", values, batch, seeds)
+                losses = self._losses(batch, seeds[number])
+                row = [*(loss.detach().float() for loss in losses.values()), _flag(wants_stop, losses)]
+                rows.append(self.world.mean(torch.stack(row)))
                 self.scaler.scale(self._total(losses) / len(batches)).backward()  # type: ignore[no-untyped-call]
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value / len(batches)
-        return sums, stops
+        return tuple(losses), torch.stack(rows)
 
     def _losses(self, batch: Batch, seeds: Tensor) -> dict[str, Tensor]:
         images = batch.images.contiguous(memory_format=self.detector.memory_format)
@@ -114,34 +149,35 @@ class Learner:
             raise TrainingError(f"train.stages: no loss {min(unknown)!r}; the model has {', '.join(losses)}")
         return torch.stack([loss if name in chosen else loss * 0 for name, loss in losses.items()]).sum()
 
-    def _mean_values(self, losses: dict[str, Tensor], wants_stop: bool) -> tuple[dict[str, float], bool]:
-        row = torch.stack([*(loss.detach().float() for loss in losses.values()), _flag(wants_stop, losses)])
-        *values, stops = self.world.mean(row).tolist()
-        return dict(zip(losses, values, strict=True)), stops > 0
-
     def _gradient_norm(self) -> Tensor:
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         return torch.nn.utils.get_total_norm(gradients)
 
-    def _update(self, norm: Tensor) -> None:
+    def _is_broken(self, rows: Tensor, norm: Tensor) -> Tensor:
+        """() bool. Where a run ends at such a step, those that were launched before anybody looked change nothing."""
+        broken = ~rows.isfinite().all()
+        if not self.scaler.is_enabled():
+            broken |= ~norm.isfinite()
+        if self.train.non_finite == "stop":
+            broken |= self._was_broken
+            self._was_broken = broken
+        return broken
+
+    def _update(self, norm: Tensor, *, is_broken: Tensor) -> None:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         match self.train.clip:
             case "norm":
                 nn.utils.clip_grads_with_norm_(parameters, self.train.clip_limit, norm)
             case "value":
                 nn.utils.clip_grad_value_(parameters, self.train.clip_limit)
+        if not self.scaler.is_enabled():
+            # Fused optimisers look at it on the device, as they do for a scaler; with one, the gradients tell it.
+            self.optimizer.found_inf = is_broken.float()  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.mean is not None:
-            self.mean.update()
-
-    def _skip(self, found: NonFiniteError, rate: float, wants_stop: bool) -> StepResult:
-        self._skipped_in_a_row += 1
-        if self.train.non_finite == "stop" or self._skipped_in_a_row > MOST_SKIPPED:
-            raise found
-        self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(found.values, rate, float("nan"), is_skipped=True, stops=wants_stop and self.world.size == 1)
+            self.mean.update(follows=~is_broken)
 
     # --- random numbers
 

@@ -16,11 +16,14 @@ class MovingMean:
         self.values = {name: value.detach().clone() for name, value in model.named_parameters()}
 
     @torch.no_grad()
-    def update(self) -> None:
+    def update(self, *, follows: Tensor) -> None:
+        """`follows`, () bool beside the weights: whether the step has changed them."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        current = [value.detach() for _, value in self.model.named_parameters()]
-        torch._foreach_lerp_(list(self.values.values()), current, 1 - decay)
+        values = list(self.values.values())
+        moves = torch._foreach_sub([value.detach() for _, value in self.model.named_parameters()], values)
+        torch._foreach_mul_(moves, follows * (1 - decay))
+        torch._foreach_add_(values, moves)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

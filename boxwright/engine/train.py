@@ -1,5 +1,6 @@
 """Training: from settings and data to weights, one readable loop; what varies is handed to it."""
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from .batch_size import largest_batch
 from .checkpoint import Checkpoints
 from .distributed import World, device_of_process, joined_world
 from .inference import Detector
-from .learner import Learner, StepResult
+from .learner import Launched, Learner
 from .loading import BEST, LAST, load_config, pick_device
 from .loggers import Logger, MetricsFile, PictureFolder, Terminal, chosen_loggers
 from .meter import Meter
@@ -31,6 +32,7 @@ from .trouble import Circumstances, NonFiniteError, explain
 from .validation import Best, can_validate, leading_figure, validate
 
 Resume = Literal["auto", "never"]
+STEPS_ON_THEIR_WAY = {"cuda": 1}  # whose figures nobody has asked for, so that a GPU always has a step to begin
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class Trainer:
         self.val_batch = max(train.batch // world.size, 1)
         self.meter = Meter(detector.device, images_per_step=train.batch * train.accumulate)
         self.loggers = self._make_loggers()
-        self._last: StepResult | None = None
+        self._launched: deque[Launched] = deque()
+        self._last_norm: float | None = None
+        self._stops = False
 
     # --- the loop
 
@@ -122,37 +126,52 @@ class Trainer:
             while self.step < self.learner.num_steps and not self._has_stopped_improving():
                 with self.meter.waiting_for_data():
                     taken = [next(batches) for _ in range(self.settings.train.accumulate)]
-                result = self._one_step(taken, stop)
+                self._launch(taken, stop)
                 self.step += 1
-                self._after_step(result)
-                if result.stops:
+                self._after_step()
+                if self._stops:
                     break
         finally:
             for logger in self.loggers:
                 logger.close()
         return self._finish(stop)
 
-    def _one_step(self, batches: Sequence[Batch], stop: StopRequest) -> StepResult:
-        try:
-            result = self.learner.step(batches, self.step, wants_stop=stop.signal_name is not None)
-        except NonFiniteError as error:
-            raise self._explained(error) from error
-        if result.is_skipped:
-            self.say(f"step {self.step + 1}: skipped, its losses or gradients are not finite ({result.losses})")
-        self._last = result
-        return result
+    def _launch(self, batches: Sequence[Batch], stop: StopRequest) -> None:
+        wants_stop = stop.signal_name is not None
+        self._launched.append(self.learner.launch(batches, self.step, wants_stop=wants_stop))
 
-    def _after_step(self, result: StepResult) -> None:
+    def _take_results(self, *, left: int) -> None:
+        """What came of the steps, of which the last `left` may still be on their way."""
+        while len(self._launched) > left:
+            launched = self._launched.popleft()
+            try:
+                result = self.learner.result(launched)
+            except NonFiniteError as error:
+                raise self._explained(error, launched) from error
+            if result.is_skipped:
+                self.say(f"step {launched.step + 1}: skipped, its losses or gradients are not finite ({result.losses})")
+            self.meter.count(result)
+            self._last_norm, self._stops = result.gradient_norm, result.stops
+
+    def _after_step(self) -> None:
+        """Steps wait for each other only where something is due."""
         every, last = self.settings.train, self.step == self.learner.num_steps
-        self.meter.count(result)
+        logs = self.step % every.log_every == 0 or last
+        shows = every.picture_every and self.step % every.picture_every == 0
+        validates = last or (every.evaluate_every and self.step % every.evaluate_every == 0)
+        saves = last or self.step % every.checkpoint_every == 0
+        is_due = logs or shows or validates or saves
+        self._take_results(left=0 if is_due else STEPS_ON_THEIR_WAY.get(self.detector.device.type, 0))
+        if self._stops:
+            self._take_results(left=0)
         self.terminal.advance(self.step)
-        if self.step % every.log_every == 0 or last:
+        if logs:
             self._log("train", self.meter.read())
-        if every.picture_every and self.step % every.picture_every == 0:
+        if shows:
             self._show_picture()
-        if self.val is not None and (last or (every.evaluate_every and self.step % every.evaluate_every == 0)):
+        if self.val is not None and validates:
             self._validate()
-        if result.stops or last or self.step % every.checkpoint_every == 0 or self._has_stopped_improving():
+        if saves or self._stops or self._has_stopped_improving():
             self._save()
 
     def _has_stopped_improving(self) -> bool:
@@ -203,14 +222,10 @@ class Trainer:
         )
         self.terminal.start(first_step=self.step, num_steps=learner.num_steps)
 
-    def _explained(self, error: NonFiniteError) -> TrainingError:
-        part = self.learner.part
-        now = Circumstances(
-            step=self.step + 1,
-            rate=part.rate(self.step, self.settings.train.lr),
-            last_gradient_norm=None if self._last is None else self._last.gradient_norm,
-        )
-        name = f"step_{self.step + 1:08d}" + (f"_rank{self.world.rank}" if self.world.size > 1 else "")
+    def _explained(self, error: NonFiniteError, launched: Launched) -> TrainingError:
+        number = launched.step + 1
+        now = Circumstances(step=number, rate=launched.rate, last_gradient_norm=self._last_norm)
+        name = f"step_{number:08d}" + (f"_rank{self.world.rank}" if self.world.size > 1 else "")
         return explain(error, self.detector, now, self.folder.path / "trouble" / f"{name}.pt")
 
     # --- state

@@ -58,7 +58,7 @@ def test_the_mean_of_weights_is_put_in_and_taken_out_to_the_bit():
     own = model.weight.detach().clone()
     with torch.no_grad():
         model.weight += 4
-    mean.update()  # in its first step it follows by 1 - 2/11
+    mean.update(follows=torch.tensor(True))  # in its first step it follows by 1 - 2/11
     with mean.applied():
         assert model.weight.item() == pytest.approx(own.item() + 4 * 9 / 11)
     assert torch.equal(model.weight, own + 4)

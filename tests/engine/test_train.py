@@ -9,7 +9,7 @@ import torch
 
 import boxwright as bw
 from boxwright.engine import train as training
-from boxwright.engine.checkpoint import Checkpoints
+from boxwright.engine.checkpoint import Checkpoints, read_checkpoint
 from boxwright.engine.loggers import read_metrics
 from boxwright.engine.stopping import StopRequest
 from boxwright.engine.trouble import replay
@@ -32,15 +32,15 @@ def stopping(monkeypatch):
     """Makes a run stop as by SIGTERM once it has done so many steps."""
 
     def stop_after(steps):
-        original = training.Trainer._one_step
+        original = training.Trainer._launch
 
         def one_step(self, batches, stop):
             if self.step + 1 == steps:
                 signal.raise_signal(signal.SIGTERM)
             return original(self, batches, stop)
 
-        monkeypatch.setattr(training.Trainer, "_one_step", one_step)
-        return lambda: monkeypatch.setattr(training.Trainer, "_one_step", original)
+        monkeypatch.setattr(training.Trainer, "_launch", one_step)
+        return lambda: monkeypatch.setattr(training.Trainer, "_launch", original)
 
     return stop_after
 
@@ -173,6 +173,39 @@ def test_steps_that_are_not_finite_can_be_skipped(tiny_set, tmp_path, monkeypatc
     assert run.is_done
     assert "step 2: skipped" in (run.folder / "log.txt").read_text()
     assert all(bool(torch.isfinite(value).all()) for value in weights(run.folder).values())
+
+
+def test_steps_that_nobody_waits_for_learn_the_same(whole_run, tiny_set, tmp_path, monkeypatch):
+    monkeypatch.setitem(training.STEPS_ON_THEIR_WAY, "cpu", 1)
+    settings = tiny("train.ema=0.9", "train.log_every=3", "train.checkpoint_every=100")
+    other = bw.train(settings, tiny_set, out=tmp_path / "run", device="cpu")
+    assert_same_weights(other.folder, whole_run.folder)
+    losses = {row["step"]: row["loss"] for row in read_metrics(whole_run.folder) if row["kind"] == "train"}
+    means = {row["step"]: row["loss"] for row in read_metrics(other.folder) if row["kind"] == "train"}
+    assert means == {step: pytest.approx(sum(losses[step - i] for i in range(3)) / 3) for step in (3, 6)}
+
+
+@pytest.mark.parametrize("on_their_way", [0, 1])
+def test_a_step_that_is_not_finite_changes_nothing_and_nor_does_one_behind_it(
+    on_their_way, tiny_set, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(training.STEPS_ON_THEIR_WAY, "cpu", on_their_way)
+    original, before = training.Learner._losses, {}
+
+    def poisoned(self, batch, seeds):
+        losses = original(self, batch, seeds)
+        self.calls += 1
+        if self.calls != 2:
+            return losses
+        before.update({name: value.clone() for name, value in self.detector.model.state_dict().items()})
+        return losses | {"loss_box": losses["loss_box"] * float("nan")}
+
+    monkeypatch.setattr(training.Learner, "_losses", poisoned)
+    monkeypatch.setattr(training.Learner, "calls", 0, raising=False)
+    with pytest.raises(TrainingError, match=r"step 2: a loss is not finite .* Images: "):
+        bw.train(tiny("train.log_every=5", "train.checkpoint_every=100"), tiny_set, out=tmp_path / "run", device="cpu")
+    dump = read_checkpoint(next((tmp_path / "run" / "trouble").glob("step_00000002.pt")))
+    assert [name for name, value in before.items() if not torch.equal(dump["model"][name], value)] == []
 
 
 def test_a_picture_that_cannot_be_read_is_skipped_and_counted(tiny_set, tmp_path):
