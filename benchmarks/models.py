@@ -20,6 +20,7 @@ tensors hold during a step of training.
 """
 
 import argparse
+import copy
 import gc
 import math
 import resource
@@ -62,8 +63,8 @@ FIELDS = (
 )  # fmt: skip
 GPU_FIELDS = (
     "date", "machine", "device", "threads", "versions", "model", "task", "precision", "batch", "size",
-    "ours_s", "network_s", "peer", "peer_s", "ratio", "peer_same_s", "ratio_same", "gigaflop", "floor_s", "times_floor",
-    "equal", "ours_mb", "peer_mb", "memory_ratio", "peer_same_mb", "memory_ratio_same",
+    "ours_s", "network_s", "recorded_s", "peer", "peer_s", "ratio", "peer_same_s", "ratio_same", "gigaflop", "floor_s",
+    "times_floor", "equal", "ours_mb", "peer_mb", "memory_ratio", "peer_same_mb", "memory_ratio_same",
 )  # fmt: skip
 
 Call = Callable[[], Any]
@@ -192,6 +193,10 @@ def detection(row: Row, device: torch.device, fields: Sequence[str]) -> Sides:
     if "network_s" in fields:
         batch = detector.batch([detector.prepare(picture) for picture in pictures])
         calls["network_s"] = partial(detector.detect, batch)
+        if device.type == "cuda":
+            recording = copy.copy(detector)
+            recording.record()
+            calls["recorded_s"] = partial(recording.detect, batch)
     if "peer_same_s" in fields and row.precision == "bf16":
         calls["peer_same_s"] = partial(detect, in_bf16=True)
     return Sides(calls, count_operations(ours), round(equal, 4))

@@ -88,9 +88,9 @@ def _keypoints(
     """(N, K, 3) x, y, score in the original image; read in the frame in which the model selects its boxes."""
     if result.heatmaps is None:
         return None
-    heatmaps = result.heatmaps[kept].detach().float()
+    heatmaps = result.heatmaps[kept.to(result.heatmaps.device)].detach().float()
     if result.original_boxes is not None and conventions.region_frame == "original":
         return decode_heatmaps(heatmaps, boxes.to(heatmaps.device), score=conventions.keypoint_score).cpu()
     network_boxes = result.boxes[kept].detach().float()
-    keypoints = decode_heatmaps(heatmaps, network_boxes, score=conventions.keypoint_score)
-    return (keypoints * keypoints.new_tensor([back[1], back[0], 1.0])).cpu()
+    keypoints = decode_heatmaps(heatmaps, network_boxes.to(heatmaps.device), score=conventions.keypoint_score).cpu()
+    return keypoints * keypoints.new_tensor([back[1], back[0], 1.0])

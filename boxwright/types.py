@@ -150,7 +150,8 @@ class Batch:
 class RawDetections:
     """What a model found in one image: N objects in the network frame, best first; `postprocess` makes Detections.
 
-    A model that selects its boxes in the original image also keeps them as they are there.
+    A model that selects its boxes in the original image also keeps them as they are there. Heatmaps may be on a GPU
+    while all else is not.
     """
 
     boxes: Tensor  # (N, 4)

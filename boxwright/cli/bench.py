@@ -25,6 +25,9 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     precision: Annotated[Precision, typer.Option(help="What convolutions compute in.")] = Precision.fp32,
     training: Annotated[bool, typer.Option("--train", help="Measure steps of training.")] = False,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Play recordings of whole runs (CUDA graphs) on a GPU.")
+    ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Calls whose median is taken, after two that warm up.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -48,6 +51,10 @@ def bench(
         raise typer.BadParameter("int8 detects and does not train; take bf16", param_hint="--precision")
     detector = load(model, device=device, precision=precision_of.to_load(precision))
     precision_of.calibrate(detector, precision, make_pictures(_size(size), 1))
+    if recorded:
+        if training:
+            raise typer.BadParameter("runs of detection are recorded, and no training", param_hint="--recorded")
+        detector.record()
     measure = measure_training if training else measure_detection
     found = measure(detector, size=_size(size), batch=batch, rounds=rounds)
     figures: dict[str, Any] = {

@@ -1,13 +1,15 @@
 """The detector a user holds: pictures of any kind in, detections in their own frames out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from boxwright.config import Config
 from boxwright.data.image import ImageSource, RgbImage, load_image
@@ -16,6 +18,8 @@ from boxwright.errors import ConfigError, ShapeError
 from boxwright.models.build import build_model
 from boxwright.models.layers import ConvNorm, Dense, fitting_layout, fold_in_training
 from boxwright.models.quantised import check_supported, ranges_seen, result_dtype
+from boxwright.models.rcnn import RCNN
+from boxwright.models.recorded import Recorder
 from boxwright.models.resnet import BasicBlock, Bottleneck
 from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
@@ -42,6 +46,7 @@ class Detector:
             raise ConfigError(f"precision is {precision!r}; expected {', '.join(_DTYPES)}")
         self.config = config
         self.precision: Precision = precision
+        self._recorder: Recorder | None = None
         self.model = build_model(
             config.model, config.test, checkpoint_activations=config.train.checkpoint_activations
         ).eval()
@@ -130,8 +135,29 @@ class Detector:
         """What is found in each image of a prepared batch, in the frame of the original image."""
         self.model.eval()
         with self.autocast():
-            raw = self.model(batch, **self._given(batch, proposals))
+            raw = self._recorded(batch) if proposals is None else None
+            if raw is None:
+                raw = self.model(batch, **self._given(batch, proposals))
         return self.to_original(raw, batch)
+
+    def _recorded(self, batch: Batch) -> list[RawDetections] | None:
+        if self._recorder is None or not batch.images.is_cuda:
+            return None
+        assert isinstance(self.model, RCNN)
+        return self.model.forward_fixed(batch, run=self._recorder)
+
+    def record(self) -> None:
+        """From now on detections on a GPU are played from recordings (CUDA graphs): one launch in place of thousands.
+
+        One is made for each shape of batch that comes a second time. The results are those of the model without.
+        """
+        if not isinstance(self.model, RCNN) or not self.model.has_fixed_size:
+            raise ConfigError(
+                "recordings need a two-stage model with proposals of its own, test.nms=hard and no test.box_voting_iou"
+            )
+        if self.device.type != "cuda":
+            raise ConfigError(f"the model is on {self.device}; recordings are played on GPUs: move it with to('cuda')")
+        self._recorder = Recorder(self.model.run_fixed, partial(_all_tensors, self.model))
 
     def quantise(self, images: Sequence[ImageSource]) -> int:
         """Has layers compute on bytes from now on when it detects, on CPUs; returns how many.
@@ -265,6 +291,10 @@ class Detector:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
+
+
+def _all_tensors(model: nn.Module) -> Iterator[Tensor]:
+    return chain(model.parameters(), model.buffers())
 
 
 def _path_of(source: ImageSource) -> str | None:

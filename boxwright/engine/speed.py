@@ -46,7 +46,8 @@ def measure_detection(detector: Detector, *, size: Size, batch: int, rounds: int
     def run() -> None:
         detector(pictures, batch_size=batch)
 
-    return _speed(median_seconds(run, rounds, detector.device), batch, count_operations(run), detector)
+    operations = count_operations(run)  # at first: what is recorded on a GPU is one launch, which nobody counts
+    return _speed(median_seconds(run, rounds, detector.device), batch, operations, detector)
 
 
 def measure_training(detector: Detector, *, size: Size, batch: int, rounds: int) -> Speed:

@@ -24,10 +24,10 @@ class FixedChoice:
     is_real: Tensor  # (B, D) bool
     is_complete: Tensor  # () bool
 
-    def counts(self) -> list[int] | None:
-        """Detections of each image; None if the choice is not complete. The one place that waits for the device."""
-        *counts, is_complete = torch.cat((self.is_real.sum(dim=1), self.is_complete[None])).tolist()
-        return counts if is_complete else None
+    @property
+    def summary(self) -> Tensor:
+        """(B + 1,) int64: the detections of each image, and whether the choice is complete."""
+        return torch.cat((self.is_real.sum(dim=1), self.is_complete[None]))
 
 
 def choose_fixed(

@@ -1,6 +1,6 @@
 """The two-stage detector, assembled from parts: backbone, neck, proposals, box head, mask head, keypoint head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from boxwright.models.proposals import GivenProposals, Proposals, check_given, f
 from boxwright.models.rpn import RPN
 from boxwright.models.sampling import Choice, Draw
 from boxwright.models.select import Candidates, DetectionSelector, per_image
+from boxwright.transfer import Fetched
 from boxwright.types import Batch, RawDetections
 
 Features = Mapping[str, Tensor]
@@ -40,20 +41,21 @@ class Detected:
         kept = (self.boxes, self.scores, self.labels, self.original_boxes)
         return per_image(self.image, num_images, *kept, self.mask_probabilities, self.heatmaps)
 
-    def first_of_each_image(self, counts: Sequence[int]) -> list[RawDetections]:
-        """Of equally many rows for each image the first ones."""
+    def first_of_each_image(self, choice: FixedChoice) -> list[RawDetections] | None:
+        """Of equally many rows for each image those that are real, in the host's memory but for the heatmaps.
+
+        None if the choice is not complete. The one place that waits for the device.
+        """
+        summary = Fetched(choice.summary)
+        fields = (self.boxes, self.scores, self.labels, self.original_boxes, self.mask_probabilities)
+        on_their_way = [None if field is None else Fetched(field) for field in fields]
+        *counts, is_complete = summary.wait().tolist()
+        if not is_complete:
+            return None
+        here = [*(None if field is None else field.wait() for field in on_their_way), self.heatmaps]
         share = len(self.boxes) // len(counts)
         rows = [slice(i * share, i * share + count) for i, count in enumerate(counts)]
-        optional = (self.original_boxes, self.mask_probabilities, self.heatmaps)
-        return [
-            RawDetections(
-                self.boxes[of_image],
-                self.scores[of_image],
-                self.labels[of_image],
-                *(None if field is None else field[of_image] for field in optional),
-            )
-            for of_image in rows
-        ]
+        return [RawDetections(*(None if field is None else field[row] for field in here)) for row in rows]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Run:
     proposals: Proposals
     boxes: BoxResult | None
     detected: Detected
+
+
+FixedRun = Callable[[Tensor, Frames], tuple[Detected, FixedChoice]]
 
 
 class RCNN(nn.Module):
@@ -132,24 +137,23 @@ class RCNN(nn.Module):
 
         `proposals`: (P_i, 4) boxes of each image in the network frame, best first; they replace those of the RPN.
         """
-        if batch.images.is_cuda and proposals is None and self._has_fixed_size:
+        if batch.images.is_cuda and proposals is None and self.has_fixed_size:
             found = self.forward_fixed(batch)
             if found is not None:
                 return found
         return self.run(batch, proposals=proposals).detected.per_image(len(batch))
 
     @property
-    def _has_fixed_size(self) -> bool:
+    def has_fixed_size(self) -> bool:
         return self.boxes is not None and self.rpn is not None and self.select.has_fixed_size
 
-    def forward_fixed(self, batch: Batch) -> list[RawDetections] | None:
+    def forward_fixed(self, batch: Batch, *, run: FixedRun | None = None) -> list[RawDetections] | None:
         """As `forward`, waiting for the device only at the end; None if an image has more candidates than are seen.
 
-        Padding goes through the heads too: it is for GPUs, where waiting costs more.
+        Padding goes through the heads too: it is for GPUs, where waiting costs more. `run` replaces `run_fixed`.
         """
-        detected, choice = self.run_fixed(batch.images, make_frames(batch, pad_to=self.pad_to))
-        counts = choice.counts()
-        return None if counts is None else detected.first_of_each_image(counts)
+        detected, choice = (run or self.run_fixed)(batch.images, make_frames(batch, pad_to=self.pad_to))
+        return detected.first_of_each_image(choice)
 
     def run_fixed(self, images: Tensor, frames: Frames) -> tuple[Detected, FixedChoice]:
         """(B, 3, H, W) images -> detections in tensors whose shapes do not depend on what is in the images."""
