@@ -14,7 +14,8 @@ convolution on this machine; for int8 that of bf16. A row is written as soon as 
 why: the others go on, and the exit code is 1.
 
 On a GPU the peers get tensors that are there already, and ours still gets pictures in the host's memory: `network_s` is
-ours from a prepared batch on the device on. Beside bf16 `peer_same_s` and `peer_same_mb` are the peer's under autocast.
+ours from a prepared batch on the device on, `recorded_s` the same from a recording. Beside bf16 `peer_same_s` and
+`peer_same_mb` are the peer's under autocast.
 All of PyTorch's settings are as they are by default; only equality is looked for without TF32. Memory is the most that
 tensors hold during a step of training.
 """
