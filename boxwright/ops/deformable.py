@@ -119,7 +119,9 @@ def _deform_conv2d_backward(
     """The gradients of input, offset, weight, then of bias and mask where those are given."""
     given = (grad, input, offset, weight, bias, mask)
     settings = {"stride": stride, "padding": padding, "dilation": dilation}
-    return run("deform_conv2d_backward", input.device.type, *given, **settings)  # type: ignore[no-any-return]
+    # As the result was: autocast may be on where gradients are asked for, and would cut the products inside.
+    with torch.autocast(input.device.type, enabled=False):
+        return run("deform_conv2d_backward", input.device.type, *given, **settings)  # type: ignore[no-any-return]
 
 
 @register_fake("deform_conv2d_backward")

@@ -186,3 +186,12 @@ def test_under_autocast_gradients_arrive(cpu):
         pooled = ops.roi_align([mapped], ROIS, IMAGES, IMAGES * 0, scales=[1.0], output_size=(2, 2))
     assert mapped.dtype == torch.bfloat16
     assert torch.autograd.grad(pooled.float().sum(), weight)[0].abs().sum() > 0
+
+
+def test_gradients_of_a_deformable_convolution_are_the_same_when_asked_for_under_autocast(cpu):
+    weight = DEFORM[2].detach().float().requires_grad_()
+    convolved = ops.deform_conv2d(*(t.detach().float() for t in DEFORM[:2]), weight, padding=1)
+    expected = torch.autograd.grad(convolved.sum(), weight, retain_graph=True)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = torch.autograd.grad(convolved.sum(), weight)[0]
+    assert torch.equal(found, expected)
