@@ -87,6 +87,7 @@ class FrozenBatchNorm(nn.Module):
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
+    _kept: tuple[tuple[Tensor, ...], list[int], tuple[Tensor, Tensor]] | None = None
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
@@ -106,8 +107,23 @@ class FrozenBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        scale, shift = constant_affine(self.weight, self.bias, self.running_mean, self.running_var, self.eps)
+        scale, shift = self.affine()
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The scale and shift, both (C,): made anew when one of the constants has been replaced or written to."""
+        given = norm_tensors(self)
+        if torch.compiler.is_compiling() or any(t.is_inference() for t in given):
+            return constant_affine(*given, self.eps)
+        versions = [t._version for t in given]
+        kept = self._kept
+        if kept is None or kept[1] != versions or any(a is not b for a, b in zip(kept[0], given, strict=True)):
+            with torch.inference_mode(False):  # else no gradient could go through them later
+                kept = self._kept = given, versions, constant_affine(*given, self.eps)
+        return kept[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # A training batch norm also counts its batches; a frozen one has no use for the number.
@@ -151,6 +167,8 @@ def norm_tensors(norm: ConstantNorm) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def running_affine(norm: nn.Module | None) -> tuple[Tensor, Tensor] | None:
     """Scale and shift of a norm that does not look at its batch; None for every other norm."""
+    if isinstance(norm, FrozenBatchNorm):
+        return norm.affine()
     return constant_affine(*norm_tensors(norm), norm.eps) if is_constant(norm) else None
 
 

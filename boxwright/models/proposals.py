@@ -132,17 +132,16 @@ class ProposalSelector:
 
     def _best_of_levels(self, dense: DensePredictions, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """-> (B, T) logits, (B, T, 4) boxes, (T,) level, (B, T) anchor; each level's best first."""
-        logits, boxes, levels, origin, num_before = [], [], [], [], 0
+        parts, levels, num_before = [], [], 0
         for level, (scores, deltas, anchors) in enumerate(zip(dense.logits, dense.deltas, dense.anchors, strict=True)):
-            best, index = scores.float().topk(min(limit, scores.shape[1]), dim=1)
-            picked = deltas.float().gather(1, index[..., None].expand(-1, -1, 4))
-            decoded = self.coder.decode(picked.flatten(0, 1), anchors[index].flatten(0, 1))
-            logits.append(best)
-            boxes.append(decoded.view_as(picked))
+            best, index = scores.topk(min(limit, scores.shape[1]), dim=1)
+            picked = deltas.gather(1, index[..., None].expand(-1, -1, 4))
+            parts.append((best.float(), picked.float(), anchors[index], index + num_before))
             levels.append(torch.full_like(index[0], level))
-            origin.append(index + num_before)
             num_before += len(anchors)
-        return torch.cat(logits, dim=1), torch.cat(boxes, dim=1), torch.cat(levels), torch.cat(origin, dim=1)
+        logits, picked, near, origin = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        boxes = self.coder.decode(picked.flatten(0, 1), near.flatten(0, 1)).view_as(near)
+        return logits, boxes, torch.cat(levels), origin
 
     def _is_valid(self, boxes: Tensor, logits: Tensor, image: Tensor, frames: Frames, limits: Tensor) -> Tensor:
         is_valid = boxes.isfinite().all(dim=1) & logits.isfinite()

@@ -27,8 +27,8 @@ class Recording:
 class Recorder:
     """Calls `run` with images and frames by playing a recording, where their shape has been seen before.
 
-    A result is overwritten by the next one of its shape. Weights may change in place; where one is replaced, as by
-    moving the model, recordings are made anew.
+    A result is overwritten by the next one of its shape. Where weights have been replaced or written to, recordings are
+    made anew; what a fused optimiser writes is not told of, but read where it was.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Recorder:
         self._recordings: OrderedDict[object, Recording | None] = OrderedDict()
 
     def __call__(self, images: Tensor, frames: Frames) -> Any:
-        key = (images.shape, images.stride(), images.dtype, images.device, _autocast_of(images), self._addresses())
+        key = (images.shape, images.stride(), images.dtype, images.device, _autocast_of(images), self._state())
         if key not in self._recordings:  # most shapes of a folder of pictures come once
             self._keep(key, None)
             return self.run(images, frames)
@@ -68,8 +68,8 @@ class Recorder:
         result, play = self.record(lambda: self.run(images, frames))
         return Recording(images, frames, result, play)
 
-    def _addresses(self) -> int:
-        return hash(tuple(weight.data_ptr() for weight in self.weights()))
+    def _state(self) -> int:
+        return hash(tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in self.weights()))
 
 
 class CudaGraphs:

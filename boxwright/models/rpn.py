@@ -20,6 +20,7 @@ from boxwright.models.matching import NEGATIVE, POSITIVE
 from boxwright.models.objects import Objects
 from boxwright.models.proposals import ProposalSelector
 from boxwright.models.sampling import RPN_STREAM, Draw, Rows, Sampler
+from boxwright.transfer import send
 
 Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ClassAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_level"]
@@ -188,19 +189,21 @@ def neighbourhoods(maps: Sequence[Tensor], image: Tensor, cell: Tensor) -> Tenso
 
     Maps (B, C, H, W), fine to coarse; (S,) image of each, and its index among the cells of all levels.
     """
-    found, first = maps[0].new_zeros(len(cell), 9 * maps[0].shape[1]), 0
-    step = torch.arange(-1, 2, device=cell.device)
-    for x in maps:
-        height, width = x.shape[2:]
-        is_here = (cell >= first) & (cell < first + height * width)
-        here = (cell - first).clamp(0, height * width - 1)
-        rows, columns = (here // width)[:, None, None] + step[:, None], (here % width)[:, None, None] + step
-        is_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width) & is_here[:, None, None]
-        index = (image[:, None, None] * height + rows.clamp(0, height - 1)) * width + columns.clamp(0, width - 1)
-        cells = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).index_select(0, index.flatten())
-        found = found + (cells * is_inside.reshape(-1, 1)).view(len(cell), 9 * x.shape[1])
-        first += height * width
-    return found
+    sizes = torch.tensor([x.shape[2:] for x in maps])
+    ends = sizes.prod(dim=1).cumsum(0)
+    level = torch.bucketize(cell, send(ends, cell.device), right=True)
+    of_levels = send(torch.stack((sizes[:, 0], sizes[:, 1], ends - sizes.prod(dim=1))), cell.device)
+    height, width, first = of_levels[:, level, None, None]
+    here, step = cell[:, None, None] - first, torch.arange(-1, 2, device=cell.device)
+    row, column = here // width + step[:, None], here % width + step
+    is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    index = (image[:, None, None] * height + row) * width + column
+    found = maps[0].new_zeros(index.numel(), maps[0].shape[1])
+    for number, x in enumerate(maps):
+        is_read = (is_inside & (level == number)[:, None, None]).flatten()
+        cells = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+        found = torch.where(is_read[:, None], cells.index_select(0, index.flatten().where(is_read, 0)), found)
+    return found.view(len(cell), 9 * maps[0].shape[1])
 
 
 def _losses(logits: Tensor, positive: Tensor) -> Tensor:

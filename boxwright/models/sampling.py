@@ -56,7 +56,7 @@ class Draw:
         if self.choice == "first":
             return places.float().expand(shape)
         seeds = torch.randint(SEEDS, (shape[0],)) if self.seeds is None else self.seeds
-        starts = _mixed(send(seeds, device) * 1021 + stream)
+        starts = send(_mixed(seeds * 1021 + stream), device)
         return (_mixed(starts[:, None] + (places if numbers is None else numbers)) >> 40 & 0xFFFFFF).float() / 2**24
 
 

@@ -280,3 +280,42 @@ def test_initial_weights_have_the_spread_of_their_rule(init, groups, std):
     init(conv)
     assert conv.weight.std().item() == pytest.approx(std, rel=0.05)
     assert conv.bias.abs().max() == 0
+
+
+def frozen_norm():
+    norm = FrozenBatchNorm(3)
+    norm.load_state_dict({name: torch.rand(3) + 0.5 for name in ("weight", "bias", "running_mean", "running_var")})
+    return norm
+
+
+def by_definition(norm, x):
+    parts = (norm.running_mean, norm.running_var + norm.eps, norm.weight, norm.bias)
+    mean, var, weight, bias = (part[:, None, None] for part in parts)
+    return (x - mean) / var.sqrt() * weight + bias
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda norm: norm.running_var.mul_(2),
+        lambda norm: norm.load_state_dict({name: value + 1 for name, value in norm.state_dict().items()}),
+        lambda norm: norm.load_state_dict({name: value + 1 for name, value in norm.state_dict().items()}, assign=True),
+        lambda norm: setattr(norm, "bias", torch.ones(3)),
+        lambda norm: norm.double(),
+    ],
+    ids=["written to", "loaded", "assigned", "replaced", "converted"],
+)
+def test_a_frozen_norm_sees_its_constants_change(change):
+    norm, x = frozen_norm(), torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(norm(x), by_definition(norm, x))
+    change(norm)
+    x = x.to(norm.weight.dtype)
+    torch.testing.assert_close(norm(x), by_definition(norm, x))
+
+
+def test_a_frozen_norm_that_was_used_for_inference_passes_gradients_on():
+    norm, x = frozen_norm(), torch.randn(2, 3, 4, 4, requires_grad=True)
+    with torch.inference_mode():
+        norm(x)
+    norm(x).sum().backward()
+    torch.testing.assert_close(x.grad[0, :, 0, 0], norm.weight * (norm.running_var + norm.eps).rsqrt())
