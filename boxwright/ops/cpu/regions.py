@@ -117,7 +117,8 @@ def pool_regions(features: Sequence[Tensor], regions: Regions) -> Tensor:
 
 def spread_regions(grad: Tensor, regions: Regions, sizes: Sequence[int], channels_last: bool) -> list[Tensor]:
     """(R, C, ph, pw) -> the gradients of the maps, in the type of `grad`; summed in float32 or better."""
-    wide = at_least_float32(grad).contiguous(memory_format=memory_format(channels_last))
+    reads = channels_last and grad.dtype == torch.bfloat16
+    wide = (grad if reads else at_least_float32(grad)).contiguous(memory_format=memory_format(channels_last))
     maps = [allocate(one) for one in empty_maps(wide, sizes, channels_last)]
     spread = _spread_channels_last if channels_last else _spread_channels_first
     for level, one in enumerate(maps):
@@ -152,11 +153,13 @@ def _pool_channels_first(one: Tensor, regions: Regions, out: Tensor) -> None:
 def _spread_channels_last(grad: Tensor, regions: Regions, one: Tensor) -> None:
     source, maps, size = flat_array(grad), flat_array(one), _size(one)
     taps = regions.taps(size[:2], 0, len(regions.row))
-    run_chunks(
-        lambda begin, end: spread_channels_last(source, *size, *taps, ROWS_PER_BAND, begin, end, maps),
-        one.shape[0] * -(-one.shape[2] // ROWS_PER_BAND),
-        1,
-    )
+    is_narrow = one.dtype == torch.bfloat16
+
+    def work(begin: int, end: int) -> None:
+        total = np.empty(ROWS_PER_BAND * size[1] * size[2], np.float32) if is_narrow else maps
+        spread_channels_last(source, *size, *taps, ROWS_PER_BAND, begin, end, is_narrow, total, maps)
+
+    run_chunks(work, one.shape[0] * -(-one.shape[2] // ROWS_PER_BAND), 1)
 
 
 def _spread_channels_first(grad: Tensor, regions: Regions, one: Tensor) -> None:

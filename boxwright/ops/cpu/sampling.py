@@ -133,11 +133,27 @@ def sample_channels_last(
 
 @kernel
 def spread_channels_last(
-    grad, height, width, num_channels, image, row, num_bins, pixel, weight, count, band_rows, begin, end, maps
+    grad,
+    height,
+    width,
+    num_channels,
+    image,
+    row,
+    num_bins,
+    pixel,
+    weight,
+    count,
+    band_rows,
+    begin,
+    end,
+    is_narrow,
+    total,
+    maps,
 ):
     """The reverse: flat grad (R, ph, pw, C) -> flat maps (B, H, W, C), for the bands begin..end and all R regions.
 
-    A band is `band_rows` rows of one image: it stays in the cache while all regions add to it, in their order.
+    A band is `band_rows` rows of one image: it stays in the cache while all regions add to it, in their order. `total`
+    is `maps` itself, or where that `is_narrow`, too narrow to add up in, scratch of one band (band_rows * W * C,).
     """
     channels = np.uint64(num_channels)
     bands_per_image = -(-height // band_rows)
@@ -145,9 +161,11 @@ def spread_channels_last(
         b = band // bands_per_image
         top = (band - b * bands_per_image) * band_rows
         bottom = min(top + band_rows, height)
-        first, last = np.uint64((b * height + top) * width), np.uint64((b * height + bottom) * width)
-        for i in range(first * channels, last * channels):
-            maps[i] = 0
+        first = np.uint64((b * height + top) * width) * channels
+        size = np.uint64((bottom - top) * width) * channels
+        start = np.uint64(0) if is_narrow else first
+        for i in range(start, start + size):
+            total[i] = 0
         for r in range(len(image)):
             if image[r] != b:
                 continue
@@ -160,10 +178,13 @@ def spread_channels_last(
                     for q in range(num_bins[1]):
                         for k in range(count[r, 1, q]):
                             w = weight[r, 0, p, a] * weight[r, 1, q, k]
-                            target = np.uint64((b * height + y) * width + pixel[r, 1, q, k]) * channels
+                            target = start + np.uint64((y - top) * width + pixel[r, 1, q, k]) * channels
                             for c in range(channels):
-                                maps[target + c] += w * grad[source + c]
+                                total[target + c] += w * widen(grad[source + c])
                         source += channels
+        if is_narrow:
+            for i in range(size):
+                maps[first + i] = narrow(total[i], maps)
 
 
 @kernel
