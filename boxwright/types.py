@@ -102,6 +102,8 @@ class Target:
         )
 
     def to(self, device: torch.device | str) -> "Target":
+        if self.boxes.device == torch.device(device):
+            return self
         moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
         return replace(self, **moved)
 

@@ -74,7 +74,7 @@ def _full_batch(config: Config, count: int, device: torch.device) -> Batch:
         size=size,
         masks=Masks([[ring] for ring in rings], size),
         keypoints=_points_inside(boxes, config.model),
-    ).to(device)
+    )
     padded = padded_size([size], divisibility=config.model.input.pad_to)
     images = torch.zeros(count, 3, *padded, device=device)
     return Batch(images, [size] * count, [size] * count, [(1.0, 1.0)] * count, [target] * count)

@@ -156,7 +156,7 @@ class Detector:
                 "recordings need a two-stage model with proposals of its own, test.nms=hard and no test.box_voting_iou"
             )
         if self.device.type != "cuda":
-            raise ConfigError(f"the model is on {self.device}; recordings are played on GPUs: move it with to('cuda')")
+            raise ConfigError(f"the model is on {self.device}; recordings are played on GPUs: take the device cuda")
         self._recorder = Recorder(self.model.run_fixed, partial(_all_tensors, self.model))
 
     def quantise(self, images: Sequence[ImageSource]) -> int:

@@ -109,9 +109,7 @@ def test_a_change_of_weights_is_recorded_anew():
 
 
 def test_a_model_on_the_cpu_has_no_recordings():
-    with pytest.raises(
-        ConfigError, match=r"the model is on cpu; recordings are played on GPUs: move it with to\('cuda'\)"
-    ):
+    with pytest.raises(ConfigError, match=r"the model is on cpu; recordings are played on GPUs: take the device cuda"):
         bw.Detector(config=small("mask")).record()
 
 
