@@ -18,10 +18,11 @@ class Fetched:
         self._values = values.detach()
         self._arrival: torch.cuda.Event | None = None
         if values.is_cuda:
-            here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._values = here.copy_(self._values, non_blocking=True)
-            self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._arrival.record(torch.cuda.current_stream(values.device))
+            with torch.cuda.device_of(values):  # type: ignore[no-untyped-call]
+                here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+                self._values = here.copy_(self._values, non_blocking=True)
+                self._arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                self._arrival.record()
 
     def wait(self) -> Tensor:
         if self._arrival is not None:

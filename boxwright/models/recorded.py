@@ -47,12 +47,13 @@ class Recorder:
         if key not in self._recordings:  # most shapes of a folder of pictures come once
             self._keep(key, None)
             return self.run(images, frames)
-        recording = self._recordings[key] or self._recorded(images, frames)
-        self._keep(key, recording)
-        recording.images.copy_(images)
-        for own, given in zip(_tensors(recording.frames), _tensors(frames), strict=True):
-            own.copy_(given)
-        recording.play()
+        with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
+            recording = self._recordings[key] or self._recorded(images, frames)
+            self._keep(key, recording)
+            recording.images.copy_(images)
+            for own, given in zip(_tensors(recording.frames), _tensors(frames), strict=True):
+                own.copy_(given)
+            recording.play()
         return recording.result
 
     def _keep(self, key: object, recording: Recording | None) -> None:
