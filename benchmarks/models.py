@@ -49,10 +49,9 @@ from boxwright.engine.speed import (
     make_pictures,
     make_targets,
     seconds_of,
+    step_of,
     training_step,
 )
-from boxwright.engine.targets import to_network_frame
-from boxwright.types import Batch
 
 HERE = Path(__file__).parent
 EQUAL, NEAR = 1e-3, 1e-2  # pixels
@@ -250,7 +249,8 @@ def our_step(detector: bw.Detector, row: Row) -> Callable[[], float]:
 def our_network_step(detector: bw.Detector, row: Row) -> Callable[[], float]:
     """As `our_step`, from a batch that a loader's workers would have prepared. After a call of `our_step`, which brings
     the model into training."""
-    batch = training_batch(detector, row)
+    size = PEERS[row.model].size
+    batch = detector.training_batch(make_pictures(size, row.batch), make_targets(detector, size, row.batch))
     seeds = torch.arange(row.batch)
 
     def losses() -> Mapping[str, Tensor]:
@@ -258,17 +258,6 @@ def our_network_step(detector: bw.Detector, row: Row) -> Callable[[], float]:
             return detector.model.losses(batch, seeds=seeds)
 
     return step_of(losses, detector.model)
-
-
-def training_batch(detector: bw.Detector, row: Row) -> Batch:
-    """Images on the device, targets where the detector puts them."""
-    size, settings = PEERS[row.model].size, detector.config.model
-    prepared = [detector.prepare(picture) for picture in make_pictures(size, row.batch)]
-    targets = [
-        to_network_frame(target, item, resize=settings.input.resize, conventions=settings.conventions)
-        for target, item in zip(make_targets(detector, size, row.batch), prepared, strict=True)
-    ]
-    return detector.batch(prepared, targets=targets)
 
 
 def peer_step(model: nn.Module, detector: bw.Detector, row: Row, device: torch.device) -> Callable[..., float]:
@@ -283,19 +272,6 @@ def peer_step(model: nn.Module, detector: bw.Detector, row: Row, device: torch.d
             return model(*images)
 
     return step_of(losses, model)
-
-
-def step_of(losses: Callable[..., Mapping[str, Tensor]], model: nn.Module) -> Callable[..., float]:
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
-
-    def step(**settings: Any) -> float:
-        total = torch.stack(list(losses(**settings).values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        optimizer.step()
-        return total.item()
-
-    return step
 
 
 # --- memory of processes

@@ -212,6 +212,15 @@ class Detector:
         images are padded together, as the originals train. `sampling` "first" makes two programs comparable: the
         first examples are drawn in the place of random ones, and norms follow their convolutions unfolded.
         """
+        batch = self.training_batch(images, targets)
+        fold_in_training(self.model, folds=sampling != "first")
+        seeds = torch.randint(SEEDS, (len(images),), generator=generator)
+        self.model.train()
+        with self.autocast():
+            return self.model.losses(batch, sampling=sampling, seeds=seeds, **self._given(batch, proposals))
+
+    def training_batch(self, images: Sequence[ImageSource], targets: Sequence[Target]) -> Batch:
+        """What `losses` looks at; the model is laid out for training."""
         if len(images) != len(targets):
             raise ShapeError(f"{len(targets)} targets for {len(images)} images")
         prepared = [self.prepare(load_image(image)) for image in images]
@@ -221,12 +230,7 @@ class Detector:
             for target, item in zip(targets, prepared, strict=True)
         ]
         self.lay_out(training=True)
-        fold_in_training(self.model, folds=sampling != "first")
-        batch = self.batch(prepared, targets=resized)
-        seeds = torch.randint(SEEDS, (len(images),), generator=generator)
-        self.model.train()
-        with self.autocast():
-            return self.model.losses(batch, sampling=sampling, seeds=seeds, **self._given(batch, proposals))
+        return self.batch(prepared, targets=resized)
 
     def freeze(self, pattern: str) -> list[str]:
         """Stops every parameter whose name the regular expression fits from learning; returns their names."""

@@ -3,13 +3,14 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -58,11 +59,15 @@ def measure_training(detector: Detector, *, size: Size, batch: int, rounds: int)
 
 def training_step(detector: Detector, pictures: Sequence[RgbImage], targets: Sequence[Target]) -> Callable[[], float]:
     """A function that makes one step and returns the total loss."""
-    learning = [p for p in detector.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(learning, lr=1e-6, momentum=0.9)
+    return step_of(partial(detector.losses, pictures, targets), detector.model)
 
-    def step() -> float:
-        total = torch.stack(list(detector.losses(pictures, targets).values())).sum()
+
+def step_of(losses: Callable[..., Mapping[str, Tensor]], model: nn.Module) -> Callable[..., float]:
+    """As `training_step`, for a function that gives the losses; what the step is called with goes to it."""
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-6, momentum=0.9)
+
+    def step(**settings: Any) -> float:
+        total = torch.stack(list(losses(**settings).values())).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
