@@ -1,15 +1,13 @@
 """The detector a user holds: pictures of any kind in, detections in their own frames out."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from boxwright.config import Config
 from boxwright.data.image import ImageSource, RgbImage, load_image
@@ -157,7 +155,7 @@ class Detector:
             )
         if self.device.type != "cuda":
             raise ConfigError(f"the model is on {self.device}; recordings are played on GPUs: take the device cuda")
-        self._recorder = Recorder(self.model.run_fixed, partial(_all_tensors, self.model))
+        self._recorder = Recorder(self.model)
 
     def quantise(self, images: Sequence[ImageSource]) -> int:
         """Has layers compute on bytes from now on when it detects, on CPUs; returns how many.
@@ -295,10 +293,6 @@ class Detector:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
-
-
-def _all_tensors(model: nn.Module) -> Iterator[Tensor]:
-    return chain(model.parameters(), model.buffers())
 
 
 def _path_of(source: ImageSource) -> str | None:

@@ -4,7 +4,7 @@ The sum with a residual and the activation happen while a value is still in a re
 again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -114,5 +114,9 @@ def state_of(weight: Tensor, *others: Tensor | None) -> object:
     PyTorch does not count what is written through `.data`, or by a fused optimiser, so some values count as well.
     """
     some = weight.detach().flatten()[:: max(weight.numel() // _SAMPLED, 1)].tolist()
-    tensors = [t for t in (weight, *others) if t is not None]
-    return some, [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
+    return some, counted_writes(t for t in (weight, *others) if t is not None)
+
+
+def counted_writes(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """Where each lies, and how often PyTorch has counted a write to it."""
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)

@@ -1,14 +1,18 @@
 """Runs of a model on a GPU that are recorded once for each shape of input, then played as one launch."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from boxwright.models.fixed_select import FixedChoice
 from boxwright.models.frames import Frames
+from boxwright.models.packed import counted_writes
+from boxwright.models.rcnn import RCNN, Detected
 
 Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 
@@ -20,33 +24,28 @@ WARM_UP = 3  # runs before a recording, in which kernels are compiled and librar
 class Recording:
     images: Tensor
     frames: Frames
-    result: Any
+    result: tuple[Detected, FixedChoice]
     play: Callable[[], None]
 
 
 class Recorder:
-    """Calls `run` with images and frames by playing a recording, where their shape has been seen before.
+    """The model's `run_fixed`, played from a recording where the shape of its images has been seen before.
 
     A result is overwritten by the next one of its shape. Where weights have been replaced or written to, recordings are
     made anew; what a fused optimiser writes is not told of, but read where it was.
     """
 
-    def __init__(
-        self,
-        run: Callable[[Tensor, Frames], Any],
-        weights: Callable[[], Iterable[Tensor]],
-        *,
-        record: Record | None = None,
-    ) -> None:
-        self.run, self.weights = run, weights
+    def __init__(self, model: RCNN, *, record: Record | None = None) -> None:
+        self.model = model
         self.record = record or CudaGraphs()
         self._recordings: OrderedDict[object, Recording | None] = OrderedDict()
 
-    def __call__(self, images: Tensor, frames: Frames) -> Any:
-        key = (images.shape, images.stride(), images.dtype, images.device, _autocast_of(images), self._state())
+    def __call__(self, images: Tensor, frames: Frames) -> tuple[Detected, FixedChoice]:
+        weights = counted_writes(chain(self.model.parameters(), self.model.buffers()))
+        key = (images.shape, images.stride(), images.dtype, images.device, _autocast_of(images), weights)
         if key not in self._recordings:  # most shapes of a folder of pictures come once
             self._keep(key, None)
-            return self.run(images, frames)
+            return self.model.run_fixed(images, frames)
         with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
             recording = self._recordings[key] or self._recorded(images, frames)
             self._keep(key, recording)
@@ -66,11 +65,8 @@ class Recorder:
         images = images.clone()
         own = {f.name: getattr(frames, f.name).clone() for f in fields(frames) if _is_tensor(frames, f.name)}
         frames = replace(frames, **own)
-        result, play = self.record(lambda: self.run(images, frames))
+        result, play = self.record(lambda: self.model.run_fixed(images, frames))
         return Recording(images, frames, result, play)
-
-    def _state(self) -> int:
-        return hash(tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in self.weights()))
 
 
 class CudaGraphs:

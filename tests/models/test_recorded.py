@@ -51,7 +51,7 @@ def model_and_recorder():
     config = small("mask", "test.max_detections=4")
     model = build_model(config.model, config.test).eval()
     records = ReplayingRecords()
-    return model, records, Recorder(model.run_fixed, model.parameters, record=records)
+    return model, records, Recorder(model, record=records)
 
 
 def batch_of(seed, *, width=96, sizes=((64, 80),)):
