@@ -35,14 +35,15 @@ class AnchorAssigner:
     @torch.no_grad()
     def __call__(self, dense: DensePredictions, objects: Objects, frames: Frames, anchors: Anchors) -> Assigned:
         boxes = dense.all_anchors
-        learning, crowds = objects.without_crowds(), objects.crowds()
+        learning = objects.without_crowds()
+        crowds = None if self.crowd_share is None else objects.crowds()
         inside = self._inside(boxes, dense, frames, anchors)
         labels, owners, below = [], [], []
         for i, takes_part in enumerate(inside):
             of_image = learning.of_image(i)
             matches = self.matcher(learning.boxes[of_image], boxes, takes_part if self.outside_absent else None)
             label = torch.where(takes_part, matches.label, IGNORED)
-            if self.crowd_share is not None:
+            if self.crowd_share is not None and crowds is not None:
                 share = covered_share(boxes, crowds.boxes[crowds.of_image(i)], offset=self.matcher.offset)
                 label = torch.where(share > self.crowd_share, IGNORED, label)
             labels.append(label)

@@ -1,6 +1,6 @@
 """Proposals: the boxes that the second stage looks at, chosen from what the RPN says, or given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,10 +42,14 @@ class Proposals:
 
     def first(self, most: int) -> "Proposals":
         """At most so many of each image."""
-        return Proposals(self.boxes[:, :most], self.logits[:, :most], self.is_valid[:, :most])
+        return self._each(lambda part: part[:, :most])
 
     def to(self, device: torch.device) -> "Proposals":
-        return Proposals(*(send(one, device) for one in (self.boxes, self.logits, self.is_valid)))
+        return self._each(lambda part: send(part, device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Proposals":
+        origin = None if self.origin is None else change(self.origin)
+        return Proposals(change(self.boxes), change(self.logits), change(self.is_valid), origin)
 
 
 def pad_regions(boxes: Tensor, image: Tensor, *, num_images: int) -> Proposals:

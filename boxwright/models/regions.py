@@ -83,13 +83,13 @@ class RegionLabeller:
         matched = objects if self.crowds_claim else objects.without_crowds()
         kept = torch.arange(len(objects))
         kept = send(kept if self.crowds_claim else kept[~objects.is_crowd], boxes.device)
+        crowds = None if self.crowd_share is None else objects.crowds()
         labels, owners = [], []
         for i in range(len(frames)):
             regions, targets = self._in_frame(boxes[i], matched.boxes[matched.of_image(i)], i, frames)
             matches = matcher(targets, regions)
             label = torch.where(is_valid[i], matches.label, IGNORED)
-            if self.crowd_share is not None:
-                crowds = objects.crowds()
+            if self.crowd_share is not None and crowds is not None:
                 _, crowd_boxes = self._in_frame(boxes[i], crowds.boxes[crowds.of_image(i)], i, frames)
                 share = covered_share(regions, crowd_boxes, offset=self.offset)
                 label = torch.where((share > self.crowd_share) & (own[i] < 0), IGNORED, label)
