@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from boxwright.models.layers import ConvNorm, Dense, Norm, init_convolutions, init_msra
+from boxwright.models.layers import ConvNorm, Dense, init_convolutions, init_msra
+from boxwright.models.norms import Norm
 from boxwright.models.stage import Stage
 
 

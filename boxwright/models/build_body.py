@@ -12,8 +12,9 @@ from boxwright.errors import ConfigError
 from boxwright.models.backbone import Backbone
 from boxwright.models.efficientnet import make_efficientnet, make_region_stage
 from boxwright.models.fpn import FPN, ConvLevels, MaxPoolLevels, Source
-from boxwright.models.layers import FrozenNorm, Norm
+from boxwright.models.layers import FrozenNorm
 from boxwright.models.mobilenet import MobileNetV3Large
+from boxwright.models.norms import Norm
 from boxwright.models.pafpn import PAFPN
 from boxwright.models.resnet import LEVELS, Deform, make_resnet, make_stage
 from boxwright.models.stage import Stage

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from boxwright.errors import ConfigError
 from boxwright.models.backbone import Backbone, check_freeze_at
 from boxwright.models.inverted_residual import InvertedResidual, Padding, make_padded_conv, round_channels
-from boxwright.models.layers import ConvNorm, FrozenNorm, Norm, freeze, init_convolutions, init_msra_per_group
+from boxwright.models.layers import ConvNorm, FrozenNorm, freeze, init_convolutions, init_msra_per_group
+from boxwright.models.norms import Norm
 from boxwright.models.stage import Stage, run_block
 
 EfficientNetPadding = Literal["same", "same_nominal", "symmetric"]

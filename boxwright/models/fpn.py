@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boxwright.errors import ConfigError
-from boxwright.models.layers import ConvNorm, Norm, init_convolutions, init_xavier
+from boxwright.models.layers import ConvNorm, init_convolutions, init_xavier
+from boxwright.models.norms import Norm
 
 Fuse = Literal["sum", "avg"]
 Source = Literal["input", "lateral", "output"]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from boxwright.models.layers import Activation, ConvNorm, Norm
+from boxwright.models.layers import Activation, ConvNorm
+from boxwright.models.norms import Norm
 
 Padding = Literal["symmetric", "same"]
 Gate = Literal["sigmoid", "hardsigmoid"]

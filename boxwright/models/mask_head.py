@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from boxwright.models.layers import ConvNorm, Norm, init_convolutions, init_msra
+from boxwright.models.layers import ConvNorm, init_convolutions, init_msra
+from boxwright.models.norms import Norm
 from boxwright.models.stage import Stage
 from boxwright.models.upsampling import FixedUpsample, enlarge
 

@@ -6,15 +6,8 @@ from torch import Tensor, nn
 
 from boxwright.models.backbone import Backbone, check_freeze_at
 from boxwright.models.inverted_residual import InvertedResidual, round_channels
-from boxwright.models.layers import (
-    Activation,
-    ConvNorm,
-    FrozenNorm,
-    Norm,
-    freeze,
-    init_convolutions,
-    init_msra_per_group,
-)
+from boxwright.models.layers import Activation, ConvNorm, FrozenNorm, freeze, init_convolutions, init_msra_per_group
+from boxwright.models.norms import Norm
 from boxwright.models.stage import run_block
 
 BLOCKS: tuple[tuple[int, int, int, bool, Activation, int], ...] = (

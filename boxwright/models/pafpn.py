@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from boxwright.models.fpn import FPN, ConvLevels, Fuse, MaxPoolLevels
-from boxwright.models.layers import ConvNorm, Norm, init_convolutions, init_xavier
+from boxwright.models.layers import ConvNorm, init_convolutions, init_xavier
+from boxwright.models.norms import Norm
 
 
 class PAFPN(FPN):

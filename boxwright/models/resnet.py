@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from boxwright import ops
 from boxwright.errors import ConfigError
 from boxwright.models.backbone import Backbone, check_freeze_at
-from boxwright.models.layers import ConvNorm, FrozenNorm, Norm, freeze, init_convolutions, init_msra
+from boxwright.models.layers import ConvNorm, FrozenNorm, freeze, init_convolutions, init_msra
+from boxwright.models.norms import Norm
 from boxwright.models.stage import Stage
 
 LEVELS = ("c2", "c3", "c4", "c5")

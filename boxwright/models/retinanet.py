@@ -14,9 +14,10 @@ from boxwright.models.assignment import AnchorAssigner, Assigned
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.frames import Frames, clip_to_images, make_frames
-from boxwright.models.layers import ConvNorm, Norm
+from boxwright.models.layers import ConvNorm
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import IGNORED, POSITIVE
+from boxwright.models.norms import Norm
 from boxwright.models.objects import Objects, gather_objects
 from boxwright.models.sampling import Choice, Draw
 from boxwright.models.select import Candidates, DetectionSelector, per_image

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from boxwright.errors import ConfigError
 from boxwright.models.efficientnet import LEVELS, last_blocks, make_efficientnet, make_region_stage, plan_blocks
-from boxwright.models.layers import FrozenBatchNorm, Norm
+from boxwright.models.norms import FrozenBatchNorm, Norm
 
 TF_NORM = Norm(kind="bn", eps=1e-3, momentum=0.01)
 PADDINGS = ["same", "same_nominal", "symmetric"]

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from boxwright.errors import ConfigError
 from boxwright.models.fpn import FPN, ConvLevels, MaxPoolLevels
-from boxwright.models.layers import Norm
+from boxwright.models.norms import Norm
 
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
 SIZES = {"c2": (32, 48), "c3": (16, 24), "c4": (8, 12), "c5": (4, 6)}

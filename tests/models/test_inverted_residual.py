@@ -12,7 +12,7 @@ from boxwright.models.inverted_residual import (
     round_channels,
     same_padding,
 )
-from boxwright.models.layers import Norm
+from boxwright.models.norms import Norm
 
 
 def make_block(**changes):

@@ -6,8 +6,8 @@ from torch.testing import assert_close
 
 from boxwright.errors import ConfigError
 from boxwright.models.fpn import FPN, MaxPoolLevels
-from boxwright.models.layers import FrozenBatchNorm, Norm
 from boxwright.models.mobilenet import MobileNetV3Large
+from boxwright.models.norms import FrozenBatchNorm, Norm
 
 ALL = ("c1", "c2", "c3", "c4", "c5", "c6")
 

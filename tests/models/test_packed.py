@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from boxwright.models.layers import ConvNorm, Dense, Norm
+from boxwright.models.layers import ConvNorm, Dense
+from boxwright.models.norms import Norm
 from boxwright.models.packed import PackedConv, PackedWinograd, direct_convolutions
 from boxwright.models.resnet import Deform, DeformConvNorm
 from tests.models.test_layers import randomize_norms

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from boxwright.models.fpn import FPN, ConvLevels, MaxPoolLevels
-from boxwright.models.layers import Norm
+from boxwright.models.norms import Norm
 from boxwright.models.pafpn import PAFPN
 
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}

@@ -6,7 +6,8 @@ from torch import nn
 
 from boxwright.engine.inference import Detector
 from boxwright.errors import BackendError
-from boxwright.models.layers import ConvNorm, Dense, Norm
+from boxwright.models.layers import ConvNorm, Dense
+from boxwright.models.norms import Norm
 from boxwright.models.quantised import Range, check_supported, ranges_seen
 from boxwright.models.resnet import make_stage
 from boxwright.ops.cpu.quantise import quantise

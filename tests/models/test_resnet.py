@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from boxwright.errors import ConfigError
-from boxwright.models.layers import FrozenBatchNorm, Norm
+from boxwright.models.norms import FrozenBatchNorm, Norm
 from boxwright.models.resnet import LEVELS, Deform, DeformConvNorm, make_resnet, make_stage
 
 FROZEN = Norm(kind="frozen_bn")
