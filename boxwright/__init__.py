@@ -17,26 +17,26 @@ _HOME = {  # public name -> the module that defines it
     "Target": "boxwright.types",
     "BoxwrightError": "boxwright.errors",
     "Config": "boxwright.config",
-    "Detector": "boxwright.engine.inference",
+    "Detector": "boxwright.engine.detector",
     "evaluate": "boxwright.engine.evaluation",
     "load": "boxwright.engine.loading",
     "load_config": "boxwright.engine.loading",
     "load_weights": "boxwright.engine.loading",
     "save": "boxwright.engine.loading",
-    "train": "boxwright.engine.train",
+    "train": "boxwright.engine.training.train",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
     from boxwright.config import Config as Config
+    from boxwright.engine.detector import Detector as Detector
     from boxwright.engine.evaluation import evaluate as evaluate
-    from boxwright.engine.inference import Detector as Detector
     from boxwright.engine.loading import load as load
     from boxwright.engine.loading import load_config as load_config
     from boxwright.engine.loading import load_weights as load_weights
     from boxwright.engine.loading import save as save
-    from boxwright.engine.train import train as train
+    from boxwright.engine.training.train import train as train
     from boxwright.errors import BoxwrightError as BoxwrightError
     from boxwright.types import Batch as Batch
     from boxwright.types import Detections as Detections

@@ -15,9 +15,9 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from .errors import MissingExtraError, ShapeError
-from .files import atomic_write
-from .transfer import send
+from boxwright.errors import MissingExtraError, ShapeError
+from boxwright.files import atomic_write
+from boxwright.transfer import send
 
 Size = tuple[int, int]  # height, width
 
@@ -220,7 +220,7 @@ class Detections:
 
     def draw(self, **style: Any) -> Any:
         """The image with the objects painted on it: a PIL picture. Keywords as in `boxwright.report.draw`."""
-        from .report.draw import draw_detections
+        from boxwright.report.draw import draw_detections
 
         return draw_detections(self, **style)
 

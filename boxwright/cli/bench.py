@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from . import precision as precision_of
-from .console import print_json, print_table
+from boxwright.cli import precision as precision_of
+from boxwright.cli.console import print_json, print_table
 
 app = typer.Typer(add_completion=False)
 

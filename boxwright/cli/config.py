@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import print_json
+from boxwright.cli.console import print_json
 
 app = typer.Typer(add_completion=False)
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import print_json, print_note, print_table
+from boxwright.cli.console import print_json, print_note, print_table
 
 if TYPE_CHECKING:
-    from boxwright.interop.keys import ConfigReport
+    from boxwright.interop.tables.keys import ConfigReport
 
 app = typer.Typer(add_completion=False)
 
@@ -51,7 +51,7 @@ def convert_config(
     """
     from boxwright.config import dump
     from boxwright.files import atomic_write
-    from boxwright.interop.sniff_config import read_config_report
+    from boxwright.interop.config import read_config_report
 
     config, report = read_config_report(source)
     if target is not None:
@@ -118,7 +118,7 @@ def check_configs(
 
 def _row(path: Path, folder: Path) -> dict[str, Any]:
     from boxwright.errors import ConfigError
-    from boxwright.interop.sniff_config import read_config_report
+    from boxwright.interop.config import read_config_report
 
     name = str(path.relative_to(folder))
     try:

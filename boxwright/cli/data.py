@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, progress
-from .data_check import check
-from .data_convert import convert
-from .data_stats import stats
-from .data_view import view
+from boxwright.cli.console import print_json, progress
+from boxwright.cli.data_check import check
+from boxwright.cli.data_convert import convert
+from boxwright.cli.data_stats import stats
+from boxwright.cli.data_view import view
 
 app = typer.Typer(add_completion=False)
 for verb in (check, convert, stats, view):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import print_json, print_table, progress
+from boxwright.cli.console import print_json, print_table, progress
 
 
 def check(

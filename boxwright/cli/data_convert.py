@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, print_table, progress
+from boxwright.cli.console import print_json, print_table, progress
 
 
 class Format(StrEnum):
@@ -38,8 +38,8 @@ def convert(
 
       boxwright data convert VOC2007 voc-as-coco --to coco
     """
-    from boxwright.data.convert import write_dataset
-    from boxwright.data.reading import read_all_splits
+    from boxwright.data.formats.convert import write_dataset
+    from boxwright.data.formats.reading import read_all_splits
 
     splits = read_all_splits(data, root=root)
     with progress("writing", sum(len(annotations) for annotations in splits.values())) as advance:

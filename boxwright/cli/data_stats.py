@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import print_json, print_note, print_table
+from boxwright.cli.console import print_json, print_note, print_table
 
 
 def stats(
@@ -22,7 +22,7 @@ def stats(
       boxwright data stats my-data --config mask_rcnn_r50_fpn --plots my-data-plots
     """
     from boxwright.config.load import load_config
-    from boxwright.data.reading import read_all_splits
+    from boxwright.data.formats.reading import read_all_splits
     from boxwright.data.stats import anchor_shapes, dataset_stats
 
     splits = read_all_splits(data, root=root)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, progress
+from boxwright.cli.console import print_json, progress
 
 
 def view(
@@ -26,7 +26,7 @@ def view(
     """
     import numpy as np
 
-    from boxwright.data.reading import read_dataset
+    from boxwright.data.formats.reading import read_dataset
     from boxwright.data.selection import select_images
     from boxwright.data.view import write_view
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import print_note, progress
+from boxwright.cli.console import print_note, progress
 
 app = typer.Typer(add_completion=False)
 
@@ -60,7 +60,7 @@ def make_data(demo: Demo) -> Path:
 
 def train_model(demo: Demo) -> Path:
     """A small Mask R-CNN from random weights, measured on the validation images; many small steps learn fastest."""
-    from boxwright.engine.train import train
+    from boxwright.engine.training.train import train
 
     settings = {
         "model.input.resize.short_train": [demo.size],
@@ -79,9 +79,8 @@ def train_model(demo: Demo) -> Path:
 
 
 def draw_pictures(demo: Demo) -> Path:
-    from boxwright.data.reading import read_dataset
-
-    from .predict import predict
+    from boxwright.cli.predict import predict
+    from boxwright.data.formats.reading import read_dataset
 
     val = read_dataset(demo.data, split="val")
     paths = [str(val.path(i)) for i in range(min(len(val), MOST_PICTURES))]
@@ -90,7 +89,7 @@ def draw_pictures(demo: Demo) -> Path:
 
 
 def write_page(demo: Demo) -> Path:
-    from .report import report
+    from boxwright.cli.report import report
 
     report(demo.run, out=demo.report, title="The demo: cells")
     return demo.report

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import print_json, print_table
+from boxwright.cli.console import print_json, print_table
 
 app = typer.Typer(add_completion=False)
 

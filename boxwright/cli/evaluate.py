@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from . import precision as precision_of
-from .console import print_json, progress
+from boxwright.cli import precision as precision_of
+from boxwright.cli.console import print_json, progress
 
 if TYPE_CHECKING:
-    from boxwright.engine.inference import Detector
+    from boxwright.engine.detector import Detector
     from boxwright.evaluation import DetectionTable, GroundTruth, Scores
     from boxwright.evaluation.proposals import ProposalScores
     from boxwright.evaluation.voc import VocScores
@@ -153,7 +153,7 @@ def _measure_file(detections: Path, source: _Source, wanted: _Wanted) -> Measure
 
 
 def _measure_model(detector: "Detector", source: _Source, wanted: _Wanted, way: _Way) -> Measured:
-    from boxwright.data.reading import read_dataset
+    from boxwright.data.formats.reading import read_dataset
     from boxwright.engine.evaluation import evaluate as evaluate_detector
     from boxwright.engine.evaluation import read_for
     from boxwright.engine.ground_truth import ground_truth_of

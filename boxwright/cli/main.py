@@ -14,9 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from boxwright import __version__
+from boxwright.cli.console import print_error
 from boxwright.errors import BoxwrightError
-
-from .console import print_error
 
 VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from .console import print_note
+from boxwright.cli.console import print_note
 
 if TYPE_CHECKING:
     from boxwright.data.image import ImageSource
-    from boxwright.engine.inference import Detector, Precision
+    from boxwright.engine.detector import Detector, Precision
 
 HELP = "fp32, bf16, fp16, or int8 on CPUs, calibrated on the first images."
 MOST_CALIBRATED_ON = 16

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import precision as precision_of
-from .console import print_note, progress
+from boxwright.cli import precision as precision_of
+from boxwright.cli.console import print_note, progress
 
 if TYPE_CHECKING:
-    from boxwright.engine.inference import Detector
+    from boxwright.engine.detector import Detector
     from boxwright.types import Detections
 
 app = typer.Typer(add_completion=False)

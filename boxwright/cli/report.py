@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, print_note
+from boxwright.cli.console import print_json, print_note
 
 app = typer.Typer(add_completion=False)
 

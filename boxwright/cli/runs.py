@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import print_json, print_note, print_table
+from boxwright.cli.console import print_json, print_note, print_table
 
 app = typer.Typer(add_completion=False)
 
@@ -24,7 +24,7 @@ def runs(
 
       boxwright runs runs --out curves.html
     """
-    from boxwright.engine.runs import differences, find_runs
+    from boxwright.engine.training.runs import differences, find_runs
     from boxwright.report.curves import write_curves
 
     found = find_runs(folders)

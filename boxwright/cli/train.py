@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, print_note
+from boxwright.cli.console import print_json, print_note
 
 app = typer.Typer(add_completion=False)
 
@@ -61,7 +61,7 @@ def train(
 
 def _replay(path: Path, device: str) -> None:
     from boxwright.engine.loading import pick_device
-    from boxwright.engine.trouble import replay
+    from boxwright.engine.training.trouble import replay
 
     print(replay(path, device=pick_device(device)))
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .console import print_json, print_note, print_table
+from boxwright.cli.console import print_json, print_note, print_table
 
 app = typer.Typer(add_completion=False)
 
@@ -34,8 +34,8 @@ def tune(
 
     settings = load_config(config, overrides or [])
     if anchors:
-        from boxwright.engine.setup import read_sets
-        from boxwright.engine.tuning import fit_anchors
+        from boxwright.engine.training.setup import read_sets
+        from boxwright.engine.training.tuning import fit_anchors
 
         fit = fit_anchors(settings, read_sets(settings, data).train)
         if as_json:
@@ -50,7 +50,7 @@ def tune(
         print(f"model.anchors.sizes={fit.sizes} model.anchors.aspect_ratios={fit.aspect_ratios}".replace(", ", ","))
         return
     from boxwright.engine.loading import pick_device
-    from boxwright.engine.tuning import sweep_rates
+    from boxwright.engine.training.tuning import sweep_rates
 
     chosen = pick_device(device)
     sweep = sweep_rates(settings, data, low=low, high=high, steps=steps, device=chosen, say=print_note)

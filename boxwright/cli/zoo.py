@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import print_json, print_note
+from boxwright.cli.console import print_json, print_note
 
 if TYPE_CHECKING:
     from boxwright.interop.download import Progress

@@ -1,9 +1,9 @@
 """Typed settings, their conventions and presets."""
 
-from .conventions import Conventions
-from .load import diff, dump, json_schema, load_config, override, parse_config, save_config
-from .presets import preset, preset_names
-from .schema import RCNN, Config, Model, RetinaNet
+from boxwright.config.conventions import Conventions
+from boxwright.config.load import diff, dump, json_schema, load_config, override, parse_config, save_config
+from boxwright.config.presets import preset, preset_names
+from boxwright.config.schema import RCNN, Config, Model, RetinaNet
 
 __all__ = [
     "RCNN",

@@ -6,7 +6,7 @@ field says who does what: D = Detectron and Detectron.pytorch, D2 = Detectron2, 
 
 from typing import Literal
 
-from .settings import Settings
+from boxwright.config.settings import Settings
 
 
 class Conventions(Settings):

@@ -7,13 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from boxwright.config.mistakes import config_error
+from boxwright.config.presets import preset, preset_names
+from boxwright.config.schema import Config
+from boxwright.config.yaml_text import parse_yaml, write_yaml
 from boxwright.errors import ConfigError
 from boxwright.files import atomic_write
-
-from .mistakes import config_error
-from .presets import preset, preset_names
-from .schema import Config
-from .yaml_text import parse_yaml, write_yaml
 
 Change = tuple[str, Any, Any]  # dotted path, one value, the other
 

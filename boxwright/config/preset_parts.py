@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from .parts import (
+from boxwright.config.parts import (
     RPN,
     Anchors,
     BoxHead,
@@ -14,7 +14,7 @@ from .parts import (
     SmoothL1,
     TrainTest,
 )
-from .training import Schedule, Steps, Train, WarmUp
+from boxwright.config.training import Schedule, Steps, Train, WarmUp
 
 Family = Literal["faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn"]
 

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Literal
 
-from boxwright.errors import ConfigError
-
-from .conventions import DETECTRON, DETECTRON2, MMDETECTION, TORCHVISION
-from .parts import (
+from boxwright.config.conventions import DETECTRON, DETECTRON2, MMDETECTION, TORCHVISION
+from boxwright.config.parts import (
     FPN,
     PAFPN,
     RPN,
@@ -41,7 +39,7 @@ from .parts import (
     SmoothL1,
     TrainTest,
 )
-from .preset_parts import (
+from boxwright.config.preset_parts import (
     Family,
     detectron_recipe,
     family_box_head,
@@ -53,9 +51,10 @@ from .preset_parts import (
     torchvision_pooling,
     torchvision_proposals,
 )
-from .schema import RCNN, Config, RetinaNet
-from .testing import Selection
-from .training import AdamW, Augment, Cosine, Data, Schedule, Train, WarmUp
+from boxwright.config.schema import RCNN, Config, RetinaNet
+from boxwright.config.testing import Selection
+from boxwright.config.training import AdamW, Augment, Cosine, Data, Schedule, Train, WarmUp
+from boxwright.errors import ConfigError
 
 _BGR_STD = (57.375, 57.12, 58.395)
 _MULTI_SCALE = Resize(short_train=[640, 672, 704, 736, 768, 800])

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 
+from boxwright.config.schema import Config
+from boxwright.config.training import Schedule, Steps, WarmUp
 from boxwright.errors import ConfigError
-
-from .schema import Config
-from .training import Schedule, Steps, WarmUp
 
 STEPS_PER_EPOCH = 7330  # of COCO train2017's 117,266 images with objects in batches of 16
 LSJ_STEPS = 184375  # 100 epochs of all 118,000 images in batches of 64

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .conventions import Conventions
-from .parts import (
+from boxwright.config.conventions import Conventions
+from boxwright.config.parts import (
     FPN,
     Anchors,
     Backbone,
@@ -25,9 +25,9 @@ from .parts import (
     ResNet,
     SmoothL1,
 )
-from .settings import Settings
-from .testing import Selection
-from .training import Data, Train
+from boxwright.config.settings import Settings
+from boxwright.config.testing import Selection
+from boxwright.config.training import Data, Train
 
 
 class RCNN(Settings):

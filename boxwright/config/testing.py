@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from .parts import Fraction, Positive
-from .settings import Settings
+from boxwright.config.parts import Fraction, Positive
+from boxwright.config.settings import Settings
 
 
 class AugmentedTest(Settings):

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .parts import Fraction, Positive
-from .settings import Settings
+from boxwright.config.parts import Fraction, Positive
+from boxwright.config.settings import Settings
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Factor = Annotated[float, Field(gt=0)]

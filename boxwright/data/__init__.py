@@ -1,0 +1,1 @@
+"""Pictures and annotations in, batches out."""

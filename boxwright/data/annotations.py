@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from boxwright.data.array_file import Arrays, is_mapped, open_arrays
+from boxwright.data.columns import Texts, unpack_decimals
+from boxwright.data.packed_rings import image_rings
 from boxwright.errors import DatasetError
 from boxwright.types import Masks, Rle, Segment, Size, Target
-
-from .array_file import Arrays, is_mapped, open_arrays
-from .columns import Texts, unpack_decimals
-from .packed_rings import image_rings
 
 CROWD, DIFFICULT, TRUNCATED, UNUSABLE = 1, 2, 4, 8  # bits of the column `flags`
 

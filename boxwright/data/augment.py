@@ -8,18 +8,25 @@ from typing import Literal
 import numpy as np
 from numpy.random import Generator
 
+from boxwright.data.network_input import ChannelOrder, Prepared, prepare
+from boxwright.data.resize import ResizeMethod
+from boxwright.data.sample import MIN_SIDE, Sample, Step, crop_target, settle_target
+from boxwright.data.transforms.albumentations import AlbumentationsStep, NamedTransform, pipeline_of
+from boxwright.data.transforms.colour import Blur, ColourJitter, Cutout
+from boxwright.data.transforms.geometry import (
+    FixedCrop,
+    Flip,
+    RelativeCrop,
+    Rotate,
+    ScaleJitter,
+    VerticalFlip,
+    scale_target,
+)
+from boxwright.data.transforms.mixing import CopyPaste, Draw, Mosaic
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import non_empty_boxes
 from boxwright.geometry.keypoints import FlipPairs
 from boxwright.types import Size, Target
-
-from .network_input import ChannelOrder, Prepared, prepare
-from .resize import ResizeMethod
-from .sample import MIN_SIDE, Sample, Step, crop_target, settle_target
-from .transforms_albumentations import AlbumentationsStep, NamedTransform, pipeline_of
-from .transforms_colour import Blur, ColourJitter, Cutout
-from .transforms_geometry import FixedCrop, Flip, RelativeCrop, Rotate, ScaleJitter, VerticalFlip, scale_target
-from .transforms_mixing import CopyPaste, Draw, Mosaic
 
 
 @dataclass(frozen=True, kw_only=True)

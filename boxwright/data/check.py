@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .annotations import Annotations
-from .check_images import Look, check_copies, check_images, check_unlisted, look_at_all
-from .check_objects import check_classes, check_objects
-from .problems import HARMLESS, KINDS, Problem, Problems
-from .reading import read_all_splits
+from boxwright.data.annotations import Annotations
+from boxwright.data.check_images import Look, check_copies, check_images, check_unlisted, look_at_all
+from boxwright.data.check_objects import check_classes, check_objects
+from boxwright.data.formats.reading import read_all_splits
+from boxwright.data.problems import HARMLESS, KINDS, Problem, Problems
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxwright.data.annotations import Annotations
+from boxwright.data.image import image_head, is_turned, load_image
+from boxwright.data.image_files import list_images
+from boxwright.data.problems import Problems
 from boxwright.errors import ImageError
 from boxwright.types import Size
-
-from .annotations import Annotations
-from .image import image_head, is_turned, load_image
-from .image_files import list_images
-from .problems import Problems
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwright.data.annotations import Annotations
+from boxwright.data.columns import unpack_decimals
+from boxwright.data.problems import Problems
 from boxwright.geometry.masks import segment_box
 from boxwright.geometry.rings import ring_area, self_intersections
 from boxwright.types import Segment, Size
-
-from .annotations import Annotations
-from .columns import unpack_decimals
-from .problems import Problems
 
 SLACK = 1.0  # pixels beyond a border or box that are taken for rounding
 LEAST_AGREEMENT = 0.5  # IoU of a box and the box around its mask

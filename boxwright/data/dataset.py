@@ -6,20 +6,19 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
+from boxwright.data.annotations import Annotations
+from boxwright.data.augment import Augmentation, InputRule, mixing_steps, needed_side, plain_steps, to_network
+from boxwright.data.image import load_image
+from boxwright.data.network_input import Prepared
+from boxwright.data.sample import Sample, Step
+from boxwright.data.sampler import Draw
+from boxwright.data.selection import Positions
+from boxwright.data.skipping import Skip
+from boxwright.data.transforms.geometry import scale_target
 from boxwright.errors import BoxwrightError, DatasetError
 from boxwright.geometry.keypoints import shift_keypoints
 from boxwright.geometry.masks import to_run_lengths
 from boxwright.types import Target
-
-from .annotations import Annotations
-from .augment import Augmentation, InputRule, mixing_steps, needed_side, plain_steps, to_network
-from .image import load_image
-from .network_input import Prepared
-from .sample import Sample, Step
-from .sampler import Draw
-from .selection import Positions
-from .skipping import Skip
-from .transforms_geometry import scale_target
 
 MaskForm = Literal["none", "polygons", "bitmaps"]
 PIXEL_CENTRE = 0.5  # pixel number 3 is the place 3.5: a flip has to know

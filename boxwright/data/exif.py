@@ -5,9 +5,8 @@ import struct
 import cv2
 import numpy as np
 
+from boxwright.data.image import ORIENTATION
 from boxwright.errors import ImageError
-
-from .image import ORIENTATION
 
 
 def without_rotation(data: bytes, *, suffix: str) -> bytes:

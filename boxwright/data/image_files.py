@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from boxwright.data.exif import without_rotation
 from boxwright.errors import DatasetError
 from boxwright.files import atomic_write
-
-from .exif import without_rotation
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 PlaceMode = Literal["copy", "link"]

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxwright.data.annotations import Annotations
+from boxwright.data.array_file import open_arrays, write_arrays
 from boxwright.errors import DatasetError
-
-from .annotations import Annotations
-from .array_file import open_arrays, write_arrays
 
 LAYOUT = 2  # raise it whenever the columns or what the readers put into them change
 

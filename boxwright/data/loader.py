@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
+from boxwright.data.annotations import Annotations
+from boxwright.data.augment import Augmentation, InputRule
+from boxwright.data.dataset import Drawn, EvaluationDataset, TargetRule, TrainingDataset
+from boxwright.data.network_input import bucket_of, normalise_levels, pad_batch
+from boxwright.data.sampler import EvaluationSampler, TrainingSampler
+from boxwright.data.selection import aspect_groups, repeat_factors, select_images
+from boxwright.data.skipping import Skip, SkipCount, logger
 from boxwright.errors import DatasetError
 from boxwright.types import Batch, Masks, Size, Target
-
-from .annotations import Annotations
-from .augment import Augmentation, InputRule
-from .dataset import Drawn, EvaluationDataset, TargetRule, TrainingDataset
-from .network_input import bucket_of, normalise_levels, pad_batch
-from .sampler import EvaluationSampler, TrainingSampler
-from .selection import aspect_groups, repeat_factors, select_images
-from .skipping import Skip, SkipCount, logger
 
 FLIP_ONLY, BOXES_ONLY, EVERYTHING_BOXED = Augmentation(), TargetRule(), TargetRule(keep_crowds=True)
 

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from boxwright.errors import ConfigError, ShapeError
-from boxwright.types import Batch, Size, Target
-
-from .resize import (
+from boxwright.data.resize import (
     ResizeMethod,
     resize_centred,
     resize_image,
@@ -23,6 +20,8 @@ from .resize import (
     shortest_edge_scale,
     shortest_edge_size,
 )
+from boxwright.errors import ConfigError, ShapeError
+from boxwright.types import Batch, Size, Target
 
 ChannelOrder = Literal["rgb", "bgr"]
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwright.data.annotations import ObjectInfo
+from boxwright.data.problems import Losses
 from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.geometry.rings import bitmap_to_rings, join_rings, one_way
 from boxwright.types import Segment, Size
-
-from .annotations import ObjectInfo
-from .problems import Losses
 
 FAR = 10  # times the longer side of the image
 

@@ -19,8 +19,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .array_file import Arrays
-from .columns import STEP, offsets, to_hundredths
+from boxwright.data.array_file import Arrays
+from boxwright.data.columns import STEP, offsets, to_hundredths
 
 RAW = 64  # bits of numbers that are no hundredths
 IMAGES_AT_ONCE, OBJECTS_AT_ONCE = 2048, 64  # what is on its way takes ten times the room

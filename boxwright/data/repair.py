@@ -6,18 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from boxwright.data.annotations import Annotations, ObjectInfo
+from boxwright.data.check import CheckReport
+from boxwright.data.check_images import Look
+from boxwright.data.formats.builder import AnnotationsBuilder
+from boxwright.data.formats.convert import Format, write_dataset
+from boxwright.data.image_files import need_folder_free
+from boxwright.data.problems import Problem
 from boxwright.errors import DatasetError
 from boxwright.geometry.masks import clip_rings, segment_box
 from boxwright.geometry.rings import ring_area
 from boxwright.types import Size
-
-from .annotations import Annotations, ObjectInfo
-from .builder import AnnotationsBuilder
-from .check import CheckReport
-from .check_images import Look
-from .convert import Format, write_dataset
-from .image_files import need_folder_free
-from .problems import Problem
 
 LEFT = frozenset({"unused_category", "unlisted_image"})  # a program cannot decide what was meant
 

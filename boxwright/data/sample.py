@@ -8,12 +8,11 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from boxwright.data.image import RgbImage
 from boxwright.geometry.boxes import clip_boxes, non_empty_boxes, shift_boxes
 from boxwright.geometry.keypoints import drop_outside_keypoints, shift_keypoints
 from boxwright.geometry.masks import crop_masks, mask_boxes, place_masks
 from boxwright.types import Masks, Size, Target
-
-from .image import RgbImage
 
 FILL = (124, 116, 104)  # the mean of ImageNet: after normalising it is close to the zeros that batches are padded with
 MIN_SIDE = 1e-5  # boxes below this many pixels are gone, as in Detectron2

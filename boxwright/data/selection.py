@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwright.data.annotations import CROWD, UNUSABLE, Annotations
 from boxwright.errors import DatasetError
-
-from .annotations import CROWD, UNUSABLE, Annotations
 
 Positions = NDArray[np.int64]
 

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.config.parts import Anchors, Resize
-
-from .annotations import CROWD, DIFFICULT, UNUSABLE, Annotations
-from .columns import unpack_decimals
-from .resize import ResizeMethod, shortest_edge_scale
+from boxwright.data.annotations import CROWD, DIFFICULT, UNUSABLE, Annotations
+from boxwright.data.columns import unpack_decimals
+from boxwright.data.resize import ResizeMethod, shortest_edge_scale
 
 SMALL, MEDIUM = 32.0**2, 96.0**2  # COCO's limits of area
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from boxwright.data.annotations import Annotations
+from boxwright.data.stats import AnchorShapes, BoxTable, anchor_fit, box_table, network_scales
 from boxwright.errors import MissingExtraError
 from boxwright.files import atomic_write
-
-from .annotations import Annotations
-from .stats import AnchorShapes, BoxTable, anchor_fit, box_table, network_scales
 
 MOST_CLASSES = 40  # bars; of more classes the most and the least frequent are shown
 MOST_POINTS = 20_000

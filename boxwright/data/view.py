@@ -8,14 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from boxwright.data.annotations import Annotations, Category, ObjectInfo
+from boxwright.data.image import RgbImage, load_image
 from boxwright.errors import BoxwrightError, ImageError
 from boxwright.files import atomic_write
 from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.geometry.rings import bitmap_to_rings
 from boxwright.types import Segment, Size
-
-from .annotations import Annotations, Category, ObjectInfo
-from .image import RgbImage, load_image
 
 THUMBNAIL = 480  # pixels of the longer side
 QUALITY = 80

@@ -1,0 +1,1 @@
+"""A detector in use: loading, detecting, evaluating, converting; `training` holds the runs."""

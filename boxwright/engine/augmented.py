@@ -25,7 +25,7 @@ from boxwright.models.select import Candidates
 from boxwright.types import Batch, Detections, RawDetections, Size
 
 if TYPE_CHECKING:
-    from .inference import Detector
+    from boxwright.engine.detector import Detector
 
 COCO_PAIRS = tuple((left, left + 1) for left in range(1, 17, 2))  # of the 17 keypoints of a person
 

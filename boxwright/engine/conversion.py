@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boxwright.config import Config, dump
+from boxwright.engine.loading import detector_of
 from boxwright.errors import WeightsError
-from boxwright.interop.background import UNREAD
-from boxwright.interop.detectron2_weights import to_detectron2
-from boxwright.interop.safetensors_file import write_safetensors
-from boxwright.interop.torchvision_weights import to_torchvision
+from boxwright.interop.detectron2.weights import to_detectron2
+from boxwright.interop.files.safetensors_file import write_safetensors
+from boxwright.interop.tables.background import UNREAD
+from boxwright.interop.torchvision.weights import to_torchvision
 from boxwright.interop.weights import Weights, read_weights, with_channels_swapped
 from boxwright.interop.write import write_pickle, write_torch
-
-from .loading import detector_of
 
 Target = Literal["boxwright", "detectron2", "torchvision"]
 

@@ -18,15 +18,14 @@ from boxwright.data.network_input import padded_size
 from boxwright.data.resize import shortest_edge_size
 from boxwright.data.sampler import Draw, EvaluationSampler
 from boxwright.data.skipping import Skip
+from boxwright.engine.augmented import detect_augmented
+from boxwright.engine.detector import Detector
+from boxwright.engine.distributed import World
+from boxwright.engine.given_proposals import Given
+from boxwright.engine.input_rule import evaluation_rule
 from boxwright.errors import BoxwrightError
 from boxwright.evaluation.result import Timing
 from boxwright.types import Batch, Detections, Size
-
-from .augmented import detect_augmented
-from .distributed import World
-from .given_proposals import Given
-from .inference import Detector
-from .input_rule import evaluation_rule
 
 
 @dataclass(frozen=True)

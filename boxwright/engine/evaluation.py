@@ -8,21 +8,20 @@ import torch
 
 from boxwright.config.testing import Selection
 from boxwright.data.annotations import Annotations
-from boxwright.data.reading import align_classes, read_dataset
+from boxwright.data.formats.reading import align_classes, read_dataset
 from boxwright.data.skipping import Skip
+from boxwright.engine.detection_stream import Share, Watch, detect_share, in_eval_mode, together
+from boxwright.engine.detector import Detector
+from boxwright.engine.distributed import present_world
+from boxwright.engine.given_proposals import check_proposals, read_proposals
+from boxwright.engine.ground_truth import category_ids_of, ground_truth_of
+from boxwright.engine.saved_results import join_parts, saving
 from boxwright.errors import ConfigError, DatasetError
 from boxwright.evaluation.coco import Evaluator
 from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
 from boxwright.evaluation.result import Scores, Timing
 from boxwright.evaluation.similarity import COCO_SIGMAS
 from boxwright.types import Detections
-
-from .detection_stream import Share, Watch, detect_share, in_eval_mode, together
-from .distributed import present_world
-from .given_proposals import check_proposals, read_proposals
-from .ground_truth import category_ids_of, ground_truth_of
-from .inference import Detector
-from .saved_results import join_parts, saving
 
 Progress = Callable[[int, int], None]  # images done, images of this process
 

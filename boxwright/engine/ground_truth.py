@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from boxwright.data.annotations import Annotations, ObjectInfo
-from boxwright.data.coco_write import object_area, plain_segment
+from boxwright.data.formats.coco_write import object_area, plain_segment
 from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
 
 

@@ -5,15 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.reading import read_dataset
+from boxwright.data.formats.reading import read_dataset
+from boxwright.engine.detection_stream import Share, Watch, detect_share, in_eval_mode, together
+from boxwright.engine.detector import Detector
+from boxwright.engine.distributed import present_world
+from boxwright.engine.ground_truth import category_ids_of, ground_truth_of
+from boxwright.engine.saved_results import join_parts, saving
 from boxwright.errors import ConfigError
 from boxwright.evaluation.proposals import ProposalEvaluator, ProposalScores
-
-from .detection_stream import Share, Watch, detect_share, in_eval_mode, together
-from .distributed import present_world
-from .ground_truth import category_ids_of, ground_truth_of
-from .inference import Detector
-from .saved_results import join_parts, saving
 
 
 def evaluate_proposals(

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxwright.engine.distributed import World
 from boxwright.evaluation.results_file import ResultsWriter, join_results, results_file
-
-from .distributed import World
 
 
 @contextmanager

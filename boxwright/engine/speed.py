@@ -15,10 +15,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from boxwright.data.image import RgbImage
-from boxwright.models.packed import direct_convolutions
+from boxwright.engine.detector import Detector
+from boxwright.models.fast.packed import direct_convolutions
 from boxwright.types import Masks, Size, Target
-
-from .inference import Detector
 
 WARM_UP = 2
 RATE_ROUNDS = 5

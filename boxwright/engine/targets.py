@@ -5,7 +5,7 @@ from dataclasses import replace
 from boxwright.config.conventions import Conventions
 from boxwright.config.parts import Resize
 from boxwright.data.network_input import Prepared
-from boxwright.data.transforms_geometry import scale_target
+from boxwright.data.transforms.geometry import scale_target
 from boxwright.geometry.masks import to_run_lengths
 from boxwright.types import Target
 

@@ -3,11 +3,11 @@
 `evaluate_coco` takes files, `Evaluator` takes detections image by image.
 """
 
-from .coco import Evaluator, evaluate_coco
-from .detections import DetectionTable, read_detections
-from .ground_truth import GroundTruth, read_ground_truth
-from .result import Figures, Scores, Timing
-from .results_file import results_file, write_results
+from boxwright.evaluation.coco import Evaluator, evaluate_coco
+from boxwright.evaluation.detections import DetectionTable, read_detections
+from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
+from boxwright.evaluation.result import Figures, Scores, Timing
+from boxwright.evaluation.results_file import results_file, write_results
 
 __all__ = [
     "DetectionTable",

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from .calibration import Calibration, measure_calibration
-from .coco import evaluate_coco
-from .confusion import Confusion, confusion_matrix
-from .detections import DetectionTable
-from .errors import ErrorReport, find_errors
-from .ground_truth import GroundTruth
-from .intervals import Intervals, bootstrap_intervals
-from .result import Figures
-from .slices import Slice, slice_ap
-from .thresholds import ThresholdCurve, best_thresholds, threshold_curves
-from .verdicts import Verdicts, judge_detections
-from .worst_images import ImageReport, rank_images
+from boxwright.evaluation.calibration import Calibration, measure_calibration
+from boxwright.evaluation.coco import evaluate_coco
+from boxwright.evaluation.confusion import Confusion, confusion_matrix
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.errors import ErrorReport, find_errors
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.intervals import Intervals, bootstrap_intervals
+from boxwright.evaluation.result import Figures
+from boxwright.evaluation.slices import Slice, slice_ap
+from boxwright.evaluation.thresholds import ThresholdCurve, best_thresholds, threshold_curves
+from boxwright.evaluation.verdicts import Verdicts, judge_detections
+from boxwright.evaluation.worst_images import ImageReport, rank_images
 
 
 @dataclass(frozen=True, eq=False)

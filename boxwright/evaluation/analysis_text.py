@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from .analysis import Analysis
-from .intervals import Comparison, Interval
-from .text import format_table, percent
+from boxwright.evaluation.analysis import Analysis
+from boxwright.evaluation.intervals import Comparison, Interval
+from boxwright.evaluation.text import format_table, percent
 
 NUM_CONFUSED, NUM_IMAGES = 10, 10
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
-from .verdicts import Verdicts
+from boxwright.errors import DatasetError
+from boxwright.evaluation.verdicts import Verdicts
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DatasetError, ShapeError
-from ..types import Detections
-from .detections import KINDS, DetectionTable, image_position, join_tables, read_detections, table_from_arrays
-from .ground_truth import GroundTruth, Identity, read_ground_truth
-from .matching import Tally
-from .protocol import Protocol, coco_protocol
-from .result import Figures, Scores, Timing, figures_of
-from .runs import pack_rles
-from .similarity import similarity_for
+from boxwright.errors import DatasetError, ShapeError
+from boxwright.evaluation.detections import (
+    KINDS,
+    DetectionTable,
+    image_position,
+    join_tables,
+    read_detections,
+    table_from_arrays,
+)
+from boxwright.evaluation.ground_truth import GroundTruth, Identity, read_ground_truth
+from boxwright.evaluation.matching import Tally
+from boxwright.evaluation.protocol import Protocol, coco_protocol
+from boxwright.evaluation.result import Figures, Scores, Timing, figures_of
+from boxwright.evaluation.runs import pack_rles
+from boxwright.evaluation.similarity import similarity_for
+from boxwright.types import Detections
 
 _CHUNK = 20_000  # detections matched at once: large enough that calls cost nothing, small enough to stay in cache
 _CHUNK_BYTES = 2**24  # or so much text of masks, so that memory does not depend on how ragged they are

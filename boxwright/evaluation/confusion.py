@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops.cpu.coco_match import cover_annotations
-from .verdicts import Verdicts, judge_detections
+from boxwright.evaluation.verdicts import Verdicts, judge_detections
+from boxwright.ops.cpu.coco_match import cover_annotations
 
 
 @dataclass(frozen=True, eq=False)

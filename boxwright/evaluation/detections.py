@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DatasetError
-from .ground_truth import GroundTruth, Identity
-from .json_file import collector_paused, read_json
-from .runs import Runs, join_runs, pack_rles, rles_of
+from boxwright.errors import DatasetError
+from boxwright.evaluation.ground_truth import GroundTruth, Identity
+from boxwright.evaluation.json_file import collector_paused, read_json
+from boxwright.evaluation.runs import Runs, join_runs, pack_rles, rles_of
 
 KINDS = ("box", "mask", "keypoint")
 _FIELD = {"box": "bbox", "mask": "segmentation", "keypoint": "keypoints"}

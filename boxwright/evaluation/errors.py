@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
-from .verdicts import Verdicts, judge_detections
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.verdicts import Verdicts, judge_detections
 
 KINDS_OF_ERROR = ("classification", "localisation", "both", "duplicate", "background", "missed")
 _CLS, _LOC, _BOTH, _DUPE, _BKG, _MISS = range(6)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
-from .json_file import read_json
-from .runs import Runs, pack_rles, rles_of
+from boxwright.errors import DatasetError
+from boxwright.evaluation.json_file import read_json
+from boxwright.evaluation.runs import Runs, pack_rles, rles_of
 
 Identity = int | str
 

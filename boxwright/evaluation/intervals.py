@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
-from ..ops.cpu.coco_resample import resampled_precision
-from .coco import add_to_tally, coco_tally
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
-from .matching import Tally
-from .protocol import coco_protocol
+from boxwright.errors import DatasetError
+from boxwright.evaluation.coco import add_to_tally, coco_tally
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.matching import Tally
+from boxwright.evaluation.protocol import coco_protocol
+from boxwright.ops.cpu.coco_resample import resampled_precision
 
 _THRESHOLDS = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError
+from boxwright.errors import DatasetError
 
 
 def read_json(path: str | Path, *, what: str) -> Any:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
-from .coco import detection_area, is_outside, scores_of
-from .detections import DetectionTable, read_detections
-from .ground_truth import Federated, GroundTruth, read_ground_truth
-from .matching import Tally
-from .protocol import LVIS
-from .result import Figures, Scores, figures_of
-from .similarity import Similarity
+from boxwright.errors import DatasetError
+from boxwright.evaluation.coco import detection_area, is_outside, scores_of
+from boxwright.evaluation.detections import DetectionTable, read_detections
+from boxwright.evaluation.ground_truth import Federated, GroundTruth, read_ground_truth
+from boxwright.evaluation.matching import Tally
+from boxwright.evaluation.protocol import LVIS
+from boxwright.evaluation.result import Figures, Scores, figures_of
+from boxwright.evaluation.similarity import Similarity
 
 _CHUNK = 20_000
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
-from ..ops.cpu.coco_match import accumulate_curves, group_detections, match_detections, order_by_category
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
-from .similarity import Similarity
+from boxwright.errors import DatasetError
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.similarity import Similarity
+from boxwright.ops.cpu.coco_match import accumulate_curves, group_detections, match_detections, order_by_category
 
 
 @dataclass(frozen=True)

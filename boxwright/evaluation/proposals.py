@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DatasetError
-from ..ops.cpu.coco_match import box_pairs, cover_annotations
-from .detections import DetectionTable, image_position
-from .ground_truth import GroundTruth, Identity
-from .result import Timing
-from .text import figures_to_csv, format_table, format_timing, percent
+from boxwright.errors import DatasetError
+from boxwright.evaluation.detections import DetectionTable, image_position
+from boxwright.evaluation.ground_truth import GroundTruth, Identity
+from boxwright.evaluation.result import Timing
+from boxwright.evaluation.text import figures_to_csv, format_table, format_timing, percent
+from boxwright.ops.cpu.coco_match import box_pairs, cover_annotations
 
 AREAS = {
     "all": (0.0, 1e5**2),

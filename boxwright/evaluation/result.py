@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
-from .matching import Curves, Tally
-from .protocol import Figure, Protocol
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.matching import Curves, Tally
+from boxwright.evaluation.protocol import Figure, Protocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +124,12 @@ class Scores:
 
     def to_csv(self) -> str:
         """kind, category, figure, value: a line a number, the category empty for the mean over all."""
-        from .text import scores_to_csv
+        from boxwright.evaluation.text import scores_to_csv
 
         return scores_to_csv(self)
 
     def __str__(self) -> str:
-        from .text import format_scores
+        from boxwright.evaluation.text import format_scores
 
         return format_scores(self)
 

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..files import atomic_write
+from boxwright.files import atomic_write
 
 
 class ResultsWriter:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ..errors import DatasetError
-from ..ops.cpu.coco_runs import measure_runs, unpack_runs
+from boxwright.errors import DatasetError
+from boxwright.ops.cpu.coco_runs import measure_runs, unpack_runs
 
 Size = tuple[int, int]  # height, width
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError
-from ..ops.cpu.coco_match import box_pairs
-from ..ops.cpu.coco_runs import keep_similar, keypoint_distances, mask_pairs
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
+from boxwright.errors import DatasetError
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.ops.cpu.coco_match import box_pairs
+from boxwright.ops.cpu.coco_runs import keep_similar, keypoint_distances, mask_pairs
 
 # How far people stray when they mark each of the 17 points of a person, as the COCO challenge published it.
 COCO_SIGMAS = tuple(

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .coco import coco_tally, detection_area
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
-from .matching import Tally
-from .protocol import coco_protocol
+from boxwright.evaluation.coco import coco_tally, detection_area
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.matching import Tally
+from boxwright.evaluation.protocol import coco_protocol
 
 # Borders belong to the bucket above. Sizes are the root of the area, in pixels; shapes width divided by height.
 SIZES = (("under 16", 16), ("16 to 32", 32), ("32 to 96", 96), ("96 to 288", 288), ("over 288", np.inf))

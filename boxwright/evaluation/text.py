@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 
-from .result import Figures, Scores, Timing
+from boxwright.evaluation.result import Figures, Scores, Timing
 
 _TASK = {"box": "bbox", "mask": "segm", "keypoint": "keypoints"}
 _COLUMNS = 3

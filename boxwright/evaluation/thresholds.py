@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .verdicts import Verdicts
+from boxwright.evaluation.verdicts import Verdicts
 
 
 @dataclass(frozen=True, eq=False)

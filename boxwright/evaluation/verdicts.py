@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops.cpu.coco_match import group_detections, match_detections
-from .detections import DetectionTable
-from .ground_truth import GroundTruth
-from .protocol import coco_protocol
-from .similarity import Similarity, similarity_for
+from boxwright.evaluation.detections import DetectionTable
+from boxwright.evaluation.ground_truth import GroundTruth
+from boxwright.evaluation.protocol import coco_protocol
+from boxwright.evaluation.similarity import Similarity, similarity_for
+from boxwright.ops.cpu.coco_match import group_detections, match_detections
 
 _T = TypeVar("_T", bound=np.generic)
 

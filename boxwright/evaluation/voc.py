@@ -16,11 +16,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import DetectionTable, read_detections
-from .ground_truth import GroundTruth, read_ground_truth
-from .result import Timing
-from .similarity import Pairs, Similarity
-from .text import category_table, figures_to_csv, format_table, format_timing, percent
+from boxwright.evaluation.detections import DetectionTable, read_detections
+from boxwright.evaluation.ground_truth import GroundTruth, read_ground_truth
+from boxwright.evaluation.result import Timing
+from boxwright.evaluation.similarity import Pairs, Similarity
+from boxwright.evaluation.text import category_table, figures_to_csv, format_table, format_timing, percent
 
 Year = Literal[2007, 2012]
 _TOUCHING = 1e-12  # any overlap makes a pair

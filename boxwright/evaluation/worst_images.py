@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .ground_truth import Identity
-from .thresholds import best_thresholds, threshold_curves
-from .verdicts import Verdicts
+from boxwright.evaluation.ground_truth import Identity
+from boxwright.evaluation.thresholds import best_thresholds, threshold_curves
+from boxwright.evaluation.verdicts import Verdicts
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boxwright.geometry.masks import Ring
 from boxwright.types import Polygons
-
-from .masks import Ring
 
 
 def ring_area(ring: Ring) -> float:

@@ -10,17 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from boxwright.errors import WeightsError
-
-from .background import UNREAD
-from .detectron2_weights import from_detectron2, is_detectron2
-from .detectron_pytorch_weights import from_detectron_pytorch, is_detectron_pytorch
-from .detectron_weights import from_detectron, is_detectron
-from .efficientnet_weights import from_efficientnet, is_efficientnet
-from .imagenet_weights import from_imagenet
-from .mmdetection_weights import from_mmdetection, is_mmdetection
-from .read import read_file
-from .rename import State
-from .torchvision_weights import from_torchvision, is_torchvision
+from boxwright.interop.classifiers.efficientnet import from_efficientnet, is_efficientnet
+from boxwright.interop.classifiers.imagenet import from_imagenet
+from boxwright.interop.detectron.pytorch_weights import from_detectron_pytorch, is_detectron_pytorch
+from boxwright.interop.detectron.weights import from_detectron, is_detectron
+from boxwright.interop.detectron2.weights import from_detectron2, is_detectron2
+from boxwright.interop.files.read import read_file
+from boxwright.interop.mmdetection.weights import from_mmdetection, is_mmdetection
+from boxwright.interop.tables.background import UNREAD
+from boxwright.interop.tables.rename import State
+from boxwright.interop.torchvision.weights import from_torchvision, is_torchvision
 
 _STATE_KEYS = ("model", "state_dict", "blobs", "model_state_dict", "model_state", "weights")
 _OURS = ("backbone.stem.weight", "backbone.c2.0.conv1.weight", "neck.lateral.c5.weight", "rpn.score.weight")

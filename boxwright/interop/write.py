@@ -16,7 +16,7 @@ from torch import Tensor
 
 from boxwright.errors import WeightsError
 from boxwright.files import atomic_write
-from boxwright.interop.safetensors_file import separate, write_safetensors
+from boxwright.interop.files.safetensors_file import separate, write_safetensors
 
 _WIDE = 2**32  # from this many bytes the length needs 64 bits
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boxwright.models.backbones.stage import Stage
 from boxwright.models.layers import ConvNorm, Dense, init_convolutions, init_msra
 from boxwright.models.norms import Norm
-from boxwright.models.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from torch import nn
 from boxwright.config import parts
 from boxwright.config.conventions import Conventions
 from boxwright.errors import ConfigError
-from boxwright.models.backbone import Backbone
-from boxwright.models.efficientnet import make_efficientnet, make_region_stage
+from boxwright.models.backbones.backbone import Backbone
+from boxwright.models.backbones.efficientnet import make_efficientnet, make_region_stage
+from boxwright.models.backbones.mobilenet import MobileNetV3Large
+from boxwright.models.backbones.resnet import LEVELS, Deform, make_resnet, make_stage
+from boxwright.models.backbones.stage import Stage
+from boxwright.models.backbones.vgg import VGG16
 from boxwright.models.fpn import FPN, ConvLevels, MaxPoolLevels, Source
 from boxwright.models.layers import FrozenNorm
-from boxwright.models.mobilenet import MobileNetV3Large
 from boxwright.models.norms import Norm
 from boxwright.models.pafpn import PAFPN
-from boxwright.models.resnet import LEVELS, Deform, make_resnet, make_stage
-from boxwright.models.stage import Stage
-from boxwright.models.vgg import VGG16
 
 
 @dataclass(frozen=True)

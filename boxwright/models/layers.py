@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from boxwright.models.norms import FrozenBatchNorm, Norm, RunningBatchNorm, is_constant, norm_tensors, running_affine
-from boxwright.models.packed import (
+from boxwright.models.fast.packed import (
     PackedConv,
     PackedLinear,
     PackedWinograd,
@@ -25,8 +24,9 @@ from boxwright.models.packed import (
     suits_winograd,
     trains_winograd,
 )
-from boxwright.models.quantised import QuantisedConv, QuantisedLinear, Range
-from boxwright.models.winograd_training import TrainedWinograd
+from boxwright.models.fast.quantised import QuantisedConv, QuantisedLinear, Range
+from boxwright.models.fast.winograd_training import TrainedWinograd
+from boxwright.models.norms import FrozenBatchNorm, Norm, RunningBatchNorm, is_constant, norm_tensors, running_affine
 
 Activation = Literal["relu", "silu", "hardswish"]
 FrozenNorm = Literal["frozen_bn", "unchanged"]

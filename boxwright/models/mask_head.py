@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boxwright.models.backbones.stage import Stage
 from boxwright.models.layers import ConvNorm, init_convolutions, init_msra
 from boxwright.models.norms import Norm
-from boxwright.models.stage import Stage
 from boxwright.models.upsampling import FixedUpsample, enlarge
 
 Upsample = Literal["deconv", "bilinear", "none"]

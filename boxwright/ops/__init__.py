@@ -4,14 +4,14 @@ Public names take tensors first and settings by keyword. They run under `torch.c
 `use_backend` forces an implementation, `backend_for` and `which_ran` say which one is used and why.
 """
 
-from .box_coding import anchor_grid, decode_boxes, encode_boxes
-from .deformable import deform_conv2d
-from .dispatch import BACKENDS, OPS, Choice, backend_for, use_backend, which_ran
-from .masks import paste_masks, paste_masks_rle
-from .outlines import Outlines, rasterize_outlines, rasterize_polygons
-from .overlap import box_iou, generalized_box_iou, mask_iou
-from .pooling import roi_align, roi_crop, roi_pool
-from .suppression import box_voting, nms, nms_keep, soft_nms
+from boxwright.ops.box_coding import anchor_grid, decode_boxes, encode_boxes
+from boxwright.ops.deformable import deform_conv2d
+from boxwright.ops.dispatch import BACKENDS, OPS, Choice, backend_for, use_backend, which_ran
+from boxwright.ops.masks import paste_masks, paste_masks_rle
+from boxwright.ops.outlines import Outlines, rasterize_outlines, rasterize_polygons
+from boxwright.ops.overlap import box_iou, generalized_box_iou, mask_iou
+from boxwright.ops.pooling import roi_align, roi_crop, roi_pool
+from boxwright.ops.suppression import box_voting, nms, nms_keep, soft_nms
 
 __all__ = [
     "BACKENDS",

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from boxwright.errors import ShapeError
-
-from .checks import check_boxes
+from boxwright.ops.checks import check_boxes
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 CLIP = math.log(1000.0 / 16)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from boxwright.errors import ShapeError
-
-from .dispatch import forced_backend, run, use_backend
-from .layout import is_channels_last, memory_format
-from .registration import register_fake, register_op
+from boxwright.ops.dispatch import forced_backend, run, use_backend
+from boxwright.ops.layout import is_channels_last, memory_format
+from boxwright.ops.registration import register_fake, register_op
 
 
 def deform_conv2d(

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from boxwright.errors import ShapeError
-
-from .checks import check_boxes
-from .dispatch import run
-from .registration import register_fake, register_op
+from boxwright.ops.checks import check_boxes
+from boxwright.ops.dispatch import run
+from boxwright.ops.registration import register_fake, register_op
 
 PasteMethod = Literal["sampled", "resized"]
 PASTE_METHODS = ("sampled", "resized")

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boxwright.errors import ShapeError
+from boxwright.ops.checks import check_boxes, check_per_box
+from boxwright.ops.dispatch import run
+from boxwright.ops.registration import register_fake, register_op
 from boxwright.transfer import send
-
-from .checks import check_boxes, check_per_box
-from .dispatch import run
-from .registration import register_fake, register_op
 
 Rings = Sequence[NDArray[Any] | Sequence[float]]
 

@@ -10,10 +10,9 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from boxwright.errors import ShapeError
-
-from .checks import check_boxes
-from .dispatch import run
-from .registration import register_fake, register_op
+from boxwright.ops.checks import check_boxes
+from boxwright.ops.dispatch import run
+from boxwright.ops.registration import register_fake, register_op
 
 
 def box_iou(a: Tensor, b: Tensor, *, offset: float = 0.0) -> Tensor:

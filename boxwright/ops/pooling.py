@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from boxwright.errors import ShapeError
-
-from .checks import check_boxes, check_per_box
-from .dispatch import forced_backend, run, use_backend
-from .layout import at_least_float32, empty_maps, empty_pooled, is_channels_last
-from .registration import register_fake, register_op
+from boxwright.ops.checks import check_boxes, check_per_box
+from boxwright.ops.dispatch import forced_backend, run, use_backend
+from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last
+from boxwright.ops.registration import register_fake, register_op
 
 MAX_COORDINATE = float(1 << 24)
 

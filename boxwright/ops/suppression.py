@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from boxwright.errors import ShapeError
-
-from .checks import check_boxes, check_per_box
-from .dispatch import run
-from .layout import at_least_float32
-from .registration import register_fake, register_op
+from boxwright.ops.checks import check_boxes, check_per_box
+from boxwright.ops.dispatch import run
+from boxwright.ops.layout import at_least_float32
+from boxwright.ops.registration import register_fake, register_op
 
 Scoring = Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"]
 SOFT_METHODS = ("linear", "gaussian")

@@ -1,0 +1,1 @@
+"""What was found, for people: drawings, curves, and pages that open anywhere."""

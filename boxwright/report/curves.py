@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from boxwright.engine.runs import RunSummary
+from boxwright.engine.training.runs import RunSummary
 from boxwright.files import atomic_write
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 280, 56, 32, 12

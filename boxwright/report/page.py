@@ -13,9 +13,8 @@ from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.intervals import Comparison
 from boxwright.files import atomic_write
-
-from .payload import Plain, kind_payload
-from .thumbnails import FindPicture, Thumbnails
+from boxwright.report.payload import Plain, kind_payload
+from boxwright.report.thumbnails import FindPicture, Thumbnails
 
 NUM_IMAGES = 40
 LARGEST = 15_000_000  # bytes of a page, so that it can be mailed

@@ -7,22 +7,21 @@ from typing import Any
 
 from boxwright.config.load import parse_config
 from boxwright.data.annotations import Annotations
-from boxwright.data.reading import read_dataset
+from boxwright.data.formats.reading import read_dataset
 from boxwright.engine.evaluation import evaluate, read_annotated, read_for
 from boxwright.engine.loading import BEST, LAST, load
-from boxwright.engine.loggers import read_metrics
-from boxwright.engine.run_folder import SETTINGS
+from boxwright.engine.training.loggers import read_metrics
+from boxwright.engine.training.run_folder import SETTINGS
 from boxwright.errors import BoxwrightError, DatasetError
 from boxwright.evaluation.analysis import analyse
 from boxwright.evaluation.coco import kinds_to_evaluate
 from boxwright.evaluation.detections import read_detections
 from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.intervals import compare_runs
-
-from .draw import COCO_LIMBS
-from .page import Report
-from .payload import Plain, training_payload
-from .thumbnails import FindPicture
+from boxwright.report.draw import COCO_LIMBS
+from boxwright.report.page import Report
+from boxwright.report.payload import Plain, training_payload
+from boxwright.report.thumbnails import FindPicture
 
 DETECTIONS = "detections.json"  # in the folder of a run
 

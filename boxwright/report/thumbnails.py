@@ -17,8 +17,7 @@ from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.runs import Runs
 from boxwright.evaluation.verdicts import Verdicts
 from boxwright.evaluation.worst_images import ImageReport
-
-from .payload import Plain, short
+from boxwright.report.payload import Plain, short
 
 LONG_SIDE, QUALITY = 560, 80
 MOST_OBJECTS = 60  # detections of an image, best first; those below are not worth their bytes

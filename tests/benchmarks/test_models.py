@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from tests.models.small import small
 
 pytest.importorskip("torchvision", reason="the benchmarks of models need torchvision")

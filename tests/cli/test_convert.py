@@ -10,7 +10,7 @@ import torch
 from boxwright.cli.main import run
 from boxwright.config import diff, dump, load_config
 from boxwright.engine.loading import load, save
-from boxwright.interop.sniff_config import read_config
+from boxwright.interop.config import read_config
 from tests.compat.tiny import picture, tiny_config, tiny_detector
 
 YAML = """

@@ -1,7 +1,7 @@
 """`boxwright demo`: the whole job, each step says what it wrote, and it can be run again."""
 
 from boxwright.cli.main import run
-from boxwright.engine.loggers import read_metrics
+from boxwright.engine.training.loggers import read_metrics
 
 
 def test_the_demo_does_the_whole_job_and_can_be_run_again(tmp_path, capsys):

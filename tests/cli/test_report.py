@@ -7,8 +7,8 @@ import pytest
 from boxwright.cli.main import run
 from boxwright.config.load import dump, override
 from boxwright.data import synth
-from boxwright.data.reading import read_dataset
-from boxwright.engine.inference import Detector
+from boxwright.data.formats.reading import read_dataset
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load_config, save
 
 

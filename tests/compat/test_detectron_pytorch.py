@@ -12,10 +12,10 @@ from PIL import Image
 from boxwright.compat.detectron_pytorch import download_imagenet_weights, infer_simple, test_net, train_net_step
 from boxwright.compat.detectron_pytorch.flags import read_settings, run_script
 from boxwright.data.synth import generate
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load
 from boxwright.errors import ConfigError
-from boxwright.interop.detectron_pytorch_weights import to_detectron_pytorch
+from boxwright.interop.detectron.pytorch_weights import to_detectron_pytorch
 from tests.compat.tiny import picture
 from tests.interop.detectron_text import PYTORCH, with_keys
 
@@ -103,7 +103,7 @@ def test_a_flag_becomes_a_setting(files, words, path, value):
 
 def test_the_smaller_batch_has_the_originals_rate_and_schedule(files):
     """16 images become 4 x 2: rate x 4/16, steps x 16/8, as tools/train_net_step.py computes them."""
-    from boxwright.engine.schedule import scaled_to_batch
+    from boxwright.engine.training.schedule import scaled_to_batch
 
     scaled = scaled_to_batch(plan(files, "--bs", "4", "--iter_size", "2").config.train, 4)
     assert scaled.lr == pytest.approx(0.005)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from boxwright.config import Config, load_config
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 
 SMALL = (
     "model.backbone.depth=18",

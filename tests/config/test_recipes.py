@@ -4,7 +4,7 @@ import pytest
 
 from boxwright.config import load_config
 from boxwright.config.recipes import apply_recipe
-from boxwright.engine.schedule import scaled_to_batch
+from boxwright.engine.training.schedule import scaled_to_batch
 from boxwright.errors import ConfigError
 
 

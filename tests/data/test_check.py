@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from boxwright.data.check import check_dataset
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.problems import KINDS
-from boxwright.data.reading import read_dataset
 from boxwright.data.repair import repair_dataset
 
 

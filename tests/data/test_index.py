@@ -7,8 +7,8 @@ import pytest
 
 from boxwright.data.array_file import is_mapped, open_arrays, write_arrays
 from boxwright.data.columns import pack_decimals, unpack_decimals
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.index import open_index, save_index
-from boxwright.data.reading import read_dataset
 from boxwright.errors import DatasetError
 
 
@@ -31,7 +31,8 @@ def test_the_index_gives_what_the_reader_gave(coco_folder):
 def test_a_second_reading_does_not_parse(coco_folder, monkeypatch):
     folder = coco_folder()
     read_dataset(folder)
-    monkeypatch.setattr("boxwright.data.reading.read_coco", lambda *_, **__: pytest.fail("the file was parsed again"))
+    door = "boxwright.data.formats.reading.read_coco"
+    monkeypatch.setattr(door, lambda *_, **__: pytest.fail("the file was parsed again"))
     assert read_dataset(folder).num_objects == 3
 
 

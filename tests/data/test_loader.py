@@ -10,10 +10,10 @@ import torch
 
 from boxwright.data.augment import Augmentation, InputRule
 from boxwright.data.dataset import TargetRule, load_sample
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import load_image
 from boxwright.data.loader import evaluation_loader, training_loader
 from boxwright.data.network_input import pad_batch, prepare
-from boxwright.data.reading import read_dataset
 from boxwright.data.synth import generate
 from boxwright.errors import DatasetError
 

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from boxwright.data.reading import read_dataset
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.sampler import EvaluationSampler, TrainingSampler
 from boxwright.data.selection import aspect_groups, repeat_factors, select_images
 from boxwright.errors import ConfigError, DatasetError

@@ -10,15 +10,15 @@ import torch
 
 from boxwright.config import load_config
 from boxwright.data import dataset
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import load_image
-from boxwright.data.reading import read_dataset
 from boxwright.data.synth import generate
-from boxwright.data.transforms_albumentations import AlbumentationsStep
-from boxwright.data.transforms_colour import Blur, ColourJitter, Cutout
-from boxwright.data.transforms_geometry import FixedCrop, Flip, RelativeCrop, Rotate, ScaleJitter, VerticalFlip
-from boxwright.data.transforms_mixing import CopyPaste, Mosaic
+from boxwright.data.transforms.albumentations import AlbumentationsStep
+from boxwright.data.transforms.colour import Blur, ColourJitter, Cutout
+from boxwright.data.transforms.geometry import FixedCrop, Flip, RelativeCrop, Rotate, ScaleJitter, VerticalFlip
+from boxwright.data.transforms.mixing import CopyPaste, Mosaic
 from boxwright.engine.distributed import World
-from boxwright.engine.setup import make_loader, read_sets
+from boxwright.engine.training.setup import make_loader, read_sets
 from boxwright.errors import ConfigError
 
 HAS_ALBUMENTATIONS = importlib.util.find_spec("albumentations") is not None

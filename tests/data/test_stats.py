@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxwright.data.reading import read_dataset
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.stats import AnchorShapes, anchor_fit, box_table, dataset_stats, split_stats
 from boxwright.data.view import write_view
 

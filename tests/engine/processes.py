@@ -13,7 +13,7 @@ from typing import Any
 
 import torch._dynamo  # as the first optimiser does
 
-import boxwright.engine.train  # noqa: F401
+import boxwright.engine.training.train  # noqa: F401
 
 SECONDS = 60
 

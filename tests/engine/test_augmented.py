@@ -12,7 +12,7 @@ from boxwright.config.parts import KeypointHead
 from boxwright.config.testing import AugmentedTest
 from boxwright.data import synth
 from boxwright.engine.augmented import detect_augmented, make_views
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load_config
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import flip_boxes

@@ -8,8 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from boxwright.engine.distributed import joined_world
 from boxwright.errors import TrainingError
-
-from .processes import free_port, together
+from tests.engine.processes import free_port, together
 
 CPU = torch.device("cpu")
 

@@ -13,11 +13,11 @@ import boxwright as bw
 from boxwright.config.load import override
 from boxwright.config.testing import Selection
 from boxwright.data import synth
+from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import load_image
-from boxwright.data.reading import read_dataset
+from boxwright.engine.detector import Detector
 from boxwright.engine.evaluation import evaluate, keypoint_sigmas
 from boxwright.engine.ground_truth import ground_truth_of
-from boxwright.engine.inference import Detector
 from boxwright.engine.loading import load_config
 from boxwright.errors import ConfigError, DatasetError
 from boxwright.evaluation import evaluate_coco, read_ground_truth

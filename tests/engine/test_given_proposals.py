@@ -9,8 +9,8 @@ import torch
 from boxwright.cli.main import run
 from boxwright.config import Config, override, preset
 from boxwright.data import synth
+from boxwright.engine.detector import Detector
 from boxwright.engine.evaluation import evaluate
-from boxwright.engine.inference import Detector
 from boxwright.engine.loading import save
 from boxwright.engine.proposal_recall import evaluate_proposals
 from boxwright.errors import ConfigError

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from boxwright.config import override, save_config
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load, load_config, load_weights, save
 from boxwright.errors import ConfigError, WeightsError
-from boxwright.interop.detectron2_weights import to_detectron2
-from boxwright.interop.safetensors_file import read_safetensors, write_safetensors
+from boxwright.interop.detectron2.weights import to_detectron2
+from boxwright.interop.files.safetensors_file import read_safetensors, write_safetensors
 from tests.compat.tiny import picture, tiny_config, tiny_detector
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.memory import keep_freed_memory
 from boxwright.engine.speed import (
     count_operations,
@@ -16,8 +16,8 @@ from boxwright.engine.speed import (
     measure_detection,
     training_step,
 )
+from boxwright.models.fast.quantised import Range
 from boxwright.models.layers import ConvNorm, Dense
-from boxwright.models.quantised import Range
 from tests.models.small import small
 
 SIZE = (64, 96)

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 
 from boxwright.errors import WeightsError
-from boxwright.interop.read import read_file
+from boxwright.interop.files.read import read_file
 from boxwright.interop.write import write_safetensors
-
-from .long_run import LongRun, Read
+from tests.fuzz.long_run import LongRun, Read
 
 
 def content() -> dict:
@@ -167,7 +166,7 @@ if __name__ == "__main__":
         seeds=[make() for make in SEEDS.values()],
         changed=changed,
         feed=feed,
-        module="boxwright.interop.read",
+        module="boxwright.interop.files.read",
         reader="read_file",
         failure="fuzz-failure.bin",
     ).main(__doc__)

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boxwright.errors import ConfigError
-from boxwright.interop.sniff_config import read_config_report
+from boxwright.interop.config import read_config_report
+from tests.fuzz.long_run import LongRun, Read
 from tests.interop.detectron_text import FPN
-
-from .long_run import LongRun, Read
 
 DETECTRON = (
     FPN.replace("FASTER_RCNN: True", "FASTER_RCNN: True\n  MASK_ON: True")
@@ -237,7 +236,7 @@ if __name__ == "__main__":
         seeds=[as_bytes(text) for text in SEEDS.values()],
         changed=changed,
         feed=feed,
-        module="boxwright.interop.sniff_config",
+        module="boxwright.interop.config",
         reader="read_config_report",
         failure="fuzz-failure.txt",
     ).main(__doc__)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from .checkpoints import SEEDS as MAKERS
-from .checkpoints import feed, with_pickle
-from .conftest import fuzz
+from tests.fuzz.checkpoints import SEEDS as MAKERS
+from tests.fuzz.checkpoints import feed, with_pickle
+from tests.fuzz.conftest import fuzz
 
 SEEDS = {name: make() for name, make in MAKERS.items()}
 INNER = zipfile.ZipFile(io.BytesIO(SEEDS["torch zip"])).read("archive/data.pkl")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .configs import BOMBS, ODD, SEEDS, TOKEN, as_bytes, feed
-from .conftest import fuzz
+from tests.fuzz.configs import BOMBS, ODD, SEEDS, TOKEN, as_bytes, feed
+from tests.fuzz.conftest import fuzz
 
 few = settings(parent=fuzz, max_examples=60)
 

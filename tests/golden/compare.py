@@ -14,7 +14,7 @@ from torch import Tensor
 
 from boxwright.config import Config, override
 from boxwright.config.load import load_config
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.interop.weights import Weights, load_state, to_our_names
 from boxwright.models.frames import make_frames
 from boxwright.models.retinanet import RetinaNet

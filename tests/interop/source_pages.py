@@ -7,24 +7,22 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from boxwright.interop import (
-    detectron2_keys,
-    detectron2_lazy_keys,
-    detectron_keys,
-    efficientnet_weights,
-    imagenet_weights,
-    mmdetection_keys,
-    mmdetection_run_keys,
-    torchvision_keys,
-)
-from boxwright.interop.detectron2_weights import detectron2_names
-from boxwright.interop.detectron_pytorch_weights import detectron_pytorch_names
-from boxwright.interop.detectron_weights import detectron_names
-from boxwright.interop.keys import Key
-from boxwright.interop.mmdetection_weights import mmdetection_names
-from boxwright.interop.rename import Pair
-from boxwright.interop.torchvision_config import BUILDERS
-from boxwright.interop.torchvision_weights import torchvision_names
+from boxwright.interop.classifiers import efficientnet as efficientnet_weights
+from boxwright.interop.classifiers import imagenet as imagenet_weights
+from boxwright.interop.detectron import keys as detectron_keys
+from boxwright.interop.detectron.pytorch_weights import detectron_pytorch_names
+from boxwright.interop.detectron.weights import detectron_names
+from boxwright.interop.detectron2 import keys as detectron2_keys
+from boxwright.interop.detectron2 import lazy_keys as detectron2_lazy_keys
+from boxwright.interop.detectron2.weights import detectron2_names
+from boxwright.interop.mmdetection import keys as mmdetection_keys
+from boxwright.interop.mmdetection import run_keys as mmdetection_run_keys
+from boxwright.interop.mmdetection.weights import mmdetection_names
+from boxwright.interop.tables.keys import Key
+from boxwright.interop.tables.rename import Pair
+from boxwright.interop.torchvision import keys as torchvision_keys
+from boxwright.interop.torchvision.config import BUILDERS
+from boxwright.interop.torchvision.weights import torchvision_names
 
 FOLDER = Path(__file__).parents[2] / "docs" / "sources"
 PLACE = re.compile(r"<!-- table: (?P<name>[\w ]+) -->\n(?P<table>(?:\n|\|.*\n)*)")

@@ -15,11 +15,11 @@ import torch
 from boxwright.config import diff, override
 from boxwright.config.load import load_config as load_ours
 from boxwright.engine.conversion import convert_weights
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load, load_config
-from boxwright.interop.background import background_first
-from boxwright.interop.detectron_pytorch_weights import from_detectron_pytorch
-from boxwright.interop.read import read_file
+from boxwright.interop.detectron.pytorch_weights import from_detectron_pytorch
+from boxwright.interop.files.read import read_file
+from boxwright.interop.tables.background import background_first
 from boxwright.models.upsampling import FixedUpsample
 from tests.golden.compare import CONFIGS, Comparison
 from tests.golden.recordings import Recording, recordings

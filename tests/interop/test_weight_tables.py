@@ -5,18 +5,16 @@ import torch
 from torch import nn
 
 from boxwright.errors import WeightsError
-from boxwright.interop import (
-    detectron2_weights,
-    detectron_pytorch_weights,
-    detectron_weights,
-    efficientnet_weights,
-    mmdetection_weights,
-    torchvision_weights,
-)
+from boxwright.interop.classifiers import efficientnet as efficientnet_weights
+from boxwright.interop.detectron import pytorch_weights as detectron_pytorch_weights
+from boxwright.interop.detectron import weights as detectron_weights
+from boxwright.interop.detectron2 import weights as detectron2_weights
+from boxwright.interop.mmdetection import weights as mmdetection_weights
+from boxwright.interop.torchvision import weights as torchvision_weights
 from boxwright.interop.weights import Weights, load_state, to_our_names, with_channels_swapped
-from boxwright.models.mobilenet import MobileNetV3Large
+from boxwright.models.backbones.mobilenet import MobileNetV3Large
+from boxwright.models.backbones.vgg import VGG16
 from boxwright.models.upsampling import FixedUpsample
-from boxwright.models.vgg import VGG16
 from tests.golden.recordings import recordings
 
 TABLES = {

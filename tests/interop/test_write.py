@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from boxwright.errors import WeightsError
-from boxwright.interop.read import read_file
+from boxwright.interop.files.read import read_file
 from boxwright.interop.write import write_pickle, write_torch
 
 STATE = {

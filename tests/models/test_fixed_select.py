@@ -6,9 +6,8 @@ import torch
 from boxwright.models.build import build_model
 from boxwright.models.frames import make_frames
 from boxwright.types import Batch
-
-from .no_waiting import META, NoWaiting
-from .small import KINDS, small
+from tests.models.no_waiting import META, NoWaiting
+from tests.models.small import KINDS, small
 
 KINDS_WITH_BOXES = sorted(set(KINDS) - {"fast", "rpn_c4", "rpn_fpn", "retinanet", "retinanet_v2"})
 

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from boxwright.errors import ConfigError
+from boxwright.models.backbones.stage import Stage
 from boxwright.models.layers import ConvNorm, freeze, init_msra, init_msra_per_group, init_xavier
 from boxwright.models.norms import FrozenBatchNorm, Norm, RunningBatchNorm
-from boxwright.models.stage import Stage
 
 KINDS = ["frozen_bn", "bn", "sync_bn", "gn"]
 

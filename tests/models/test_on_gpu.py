@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from boxwright.config.training import Train
+from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World
-from boxwright.engine.inference import Detector
-from boxwright.engine.learner import Learner
+from boxwright.engine.training.learner import Learner
 from boxwright.models.frames import make_frames
-
-from .small import small
-from .test_padded_training import PADDED_KINDS, batch_of, given, model_of, step
+from tests.models.small import small
+from tests.models.test_padded_training import PADDED_KINDS, batch_of, given, model_of, step
 
 pytestmark = [
     pytest.mark.gpu,

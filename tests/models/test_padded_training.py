@@ -7,9 +7,8 @@ from boxwright.models.build import build_model
 from boxwright.models.rcnn import RCNN
 from boxwright.models.sampling import Draw
 from boxwright.types import Batch
-
-from .no_waiting import META, NoWaiting
-from .small import KINDS, small, target
+from tests.models.no_waiting import META, NoWaiting
+from tests.models.small import KINDS, small, target
 
 PADDED_KINDS = sorted(set(KINDS) - {"torchvision_v2"})  # its box head has statistics of batches
 SCENES = {

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.models.rpn import RPN, neighbourhoods
 from tests.models.small import small, target
 

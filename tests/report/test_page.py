@@ -10,8 +10,7 @@ from boxwright.errors import DatasetError
 from boxwright.evaluation import evaluate_coco
 from boxwright.report.page import LARGEST, Report, render, write_report
 from boxwright.report.study import Data, study_results
-
-from .browser import COMMAND, open_browser
+from tests.report.browser import COMMAND, open_browser
 
 needs_browser = pytest.mark.skipif(COMMAND is None, reason="no Chromium here: apt-get install chromium")
 TABS = ("overview", "classes", "scores", "errors", "confusion", "images")

@@ -8,13 +8,13 @@ import yaml
 
 from boxwright.config import Config
 from boxwright.errors import ConfigError
-from boxwright.interop.coco_names import with_coco_names
-from boxwright.interop.config_files import read_text
-from boxwright.interop.detectron2_config import detectron2_settings, read_detectron2
-from boxwright.interop.detectron2_keys import KEYS
-from boxwright.interop.keys import leaves, put, tree_of
-from boxwright.interop.yacs import coerce, decode
-from boxwright.interop.yaml_values import parse_yaml
+from boxwright.interop.detectron2.config import detectron2_settings, read_detectron2
+from boxwright.interop.detectron2.keys import KEYS
+from boxwright.interop.tables.coco_names import with_coco_names
+from boxwright.interop.tables.keys import leaves, put, tree_of
+from boxwright.interop.tables.yacs import coerce, decode
+from boxwright.interop.texts.config_files import read_text
+from boxwright.interop.texts.yaml_values import parse_yaml
 from boxwright.interop.zoo.detectron2_configs import detectron2_content
 from boxwright.interop.zoo.models import is_model_name
 

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from boxwright.interop.coco_names import COCO_NAMES
+from boxwright.interop.tables.coco_names import COCO_NAMES
 
 
 class _MetadataCatalog:

@@ -8,7 +8,7 @@ import torch
 from boxwright.compat.detectron2.config import CfgNode, to_config
 from boxwright.compat.detectron2.data import MetadataCatalog
 from boxwright.compat.detectron2.structures import Instances, to_instances, to_proposals
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load
 from boxwright.interop.download import fetch_model
 from boxwright.interop.zoo.models import find_model, is_model_name

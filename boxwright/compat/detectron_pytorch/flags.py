@@ -8,10 +8,10 @@ from pathlib import Path
 
 from boxwright.config import Config
 from boxwright.errors import BoxwrightError, ConfigError
-from boxwright.interop.coco_names import with_coco_names
-from boxwright.interop.config_files import read_text
-from boxwright.interop.detectron_config import read_detectron
-from boxwright.interop.yaml_values import parse_yaml
+from boxwright.interop.detectron.config import read_detectron
+from boxwright.interop.tables.coco_names import with_coco_names
+from boxwright.interop.texts.config_files import read_text
+from boxwright.interop.texts.yaml_values import parse_yaml
 
 # The scripts' names -> those of the parts for training and test, and the classes with the background.
 DATASETS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from boxwright.compat.detectron_pytorch.flags import add_model_flags, one_checkpoint, read_settings
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load
 from boxwright.errors import ConfigError, ImageError
 from boxwright.files import atomic_write

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from boxwright.compat.detectron_pytorch.flags import DATASETS, add_model_flags, read_settings
 from boxwright.config import Config, override
-from boxwright.engine.checkpoint import LIST
-from boxwright.engine.train import Resume, train
+from boxwright.engine.training.checkpoint import LIST
+from boxwright.engine.training.train import Resume, train
 from boxwright.errors import ConfigError
 
 OUTPUTS = Path("Outputs")

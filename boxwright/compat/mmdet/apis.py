@@ -11,13 +11,13 @@ from PIL import Image
 from boxwright.compat.mmdet.results import Result, encode_mask_results, from_result, to_result
 from boxwright.config import Config
 from boxwright.data.image import load_image
-from boxwright.engine.inference import Detector
+from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load, load_config
 from boxwright.files import atomic_write
-from boxwright.interop.coco_names import with_coco_names
-from boxwright.interop.config_files import read_text
-from boxwright.interop.keys import put
-from boxwright.interop.mmdetection_config import mmdetection_settings, translate_mmdetection
+from boxwright.interop.mmdetection.config import mmdetection_settings, translate_mmdetection
+from boxwright.interop.tables.coco_names import with_coco_names
+from boxwright.interop.tables.keys import put
+from boxwright.interop.texts.config_files import read_text
 from boxwright.report.draw import draw_detections
 
 __all__ = ["Model", "encode_mask_results", "inference_detector", "init_detector", "show_result_pyplot"]

@@ -5,8 +5,8 @@ annotations(path)                                   the annotation file of a set
 detections(folder)                                  ground truth and results of the size of COCO val2017
 """
 
-from .bulk import annotations, detections
-from .scene import Scene, Thing
-from .write import KINDS, Summary, draw_scene, generate
+from boxwright.data.synth.bulk import annotations, detections
+from boxwright.data.synth.scene import Scene, Thing
+from boxwright.data.synth.write import KINDS, Summary, draw_scene, generate
 
 __all__ = ["KINDS", "Scene", "Summary", "Thing", "annotations", "detections", "draw_scene", "generate"]

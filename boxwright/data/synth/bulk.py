@@ -15,10 +15,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from boxwright.data.synth.outline import Points, encode_mask, fill_polygon
+from boxwright.data.synth.shapes import polar
 from boxwright.files import atomic_write
-
-from .outline import Points, encode_mask, fill_polygon
-from .shapes import polar
 
 SIZES = ((480, 640), (640, 480), (427, 640), (640, 427))  # height, width of the pictures there would be
 CATEGORY_IDS = tuple(number for number in range(1, 91) if number % 9)  # 80 ids with gaps, as COCO's

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from .outline import Points
-from .scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
-from .texture import Colour, Picture, add_grain, cloud_pattern, paint, random_colour, shade
+from boxwright.data.synth.outline import Points
+from boxwright.data.synth.scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
+from boxwright.data.synth.texture import Colour, Picture, add_grain, cloud_pattern, paint, random_colour, shade
 
 CATEGORIES: list[dict[str, Any]] = [
     {"id": number, "name": name, "supercategory": "cell"}

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .outline import Points
-from .pose import HEAD_RADIUS, JOINTS, SKELETON, Body, random_body
-from .scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
-from .shapes import polar
-from .texture import (
+from boxwright.data.synth.outline import Points
+from boxwright.data.synth.pose import HEAD_RADIUS, JOINTS, SKELETON, Body, random_body
+from boxwright.data.synth.scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
+from boxwright.data.synth.shapes import polar
+from boxwright.data.synth.texture import (
     Colour,
     Grey,
     add_grain,

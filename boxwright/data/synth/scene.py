@@ -8,8 +8,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .outline import Mask, Points, encode_mask, fill_polygon, quantise, trace_mask
-from .texture import Picture
+from boxwright.data.synth.outline import Mask, Points, encode_mask, fill_polygon, quantise, trace_mask
+from boxwright.data.synth.texture import Picture
 
 MAX_SIDE = 300  # pixels: the longest side of the largest things
 MIN_SIDE = 8

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from .outline import Points, fill_polygon
-from .scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
-from .texture import add_grain, any_pattern, contrasting_colour, paint, random_colour, shade
+from boxwright.data.synth.outline import Points, fill_polygon
+from boxwright.data.synth.scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
+from boxwright.data.synth.texture import add_grain, any_pattern, contrasting_colour, paint, random_colour, shade
 
 
 def polar(radii: list[float], turn: float = 0.0) -> Points:

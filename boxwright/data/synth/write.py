@@ -13,10 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from boxwright.data.synth import cells, figures, shapes
+from boxwright.data.synth.scene import Scene
 from boxwright.errors import DatasetError
-
-from . import cells, figures, shapes
-from .scene import Scene
 
 KINDS = ("shapes", "cells", "figures")
 SMALLEST = 32  # pixels: below it, no picture has room for two things

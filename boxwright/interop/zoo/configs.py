@@ -2,18 +2,17 @@
 
 from boxwright.config import Config
 from boxwright.errors import ConfigError
-from boxwright.interop.detectron2_config import read_detectron2
-from boxwright.interop.detectron2_lazy_config import read_lazy_tree
-from boxwright.interop.detectron_config import read_detectron
-from boxwright.interop.keys import ConfigReport
-from boxwright.interop.mmdetection_bases import zoo_file
-from boxwright.interop.mmdetection_config import translate_mmdetection
-from boxwright.interop.torchvision_config import read_torchvision
-
-from .detectron2_configs import detectron2_content
-from .detectron2_lazy_configs import is_new_baseline, new_baseline_tree
-from .detectron_configs import detectron_content
-from .models import find_model
+from boxwright.interop.detectron.config import read_detectron
+from boxwright.interop.detectron2.config import read_detectron2
+from boxwright.interop.detectron2.lazy_config import read_lazy_tree
+from boxwright.interop.mmdetection.bases import zoo_file
+from boxwright.interop.mmdetection.config import translate_mmdetection
+from boxwright.interop.tables.keys import ConfigReport
+from boxwright.interop.torchvision.config import read_torchvision
+from boxwright.interop.zoo.detectron2_configs import detectron2_content
+from boxwright.interop.zoo.detectron2_lazy_configs import is_new_baseline, new_baseline_tree
+from boxwright.interop.zoo.detectron_configs import detectron_content
+from boxwright.interop.zoo.models import find_model
 
 
 def is_published(name: str) -> bool:

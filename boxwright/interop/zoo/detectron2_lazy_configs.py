@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from boxwright.errors import ConfigError
-from boxwright.interop.detectron2_lazy_zoo import zoo_module
+from boxwright.interop.detectron2.lazy_bases import zoo_module
 
 _NAME = re.compile(r"new_baselines/mask_rcnn_R_(?P<depth>50|101)_FPN_(?P<epochs>50|100|200|400)ep_LSJ")
 _SIDE = 1024
@@ -65,7 +65,7 @@ def _model(*, depth: int) -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    data: dict[str, Any] = _module("data/coco.py")["dataloader"]
+    data: dict[str, Any] = _module("data/formats/coco.py")["dataloader"]
     data["train"]["total_batch_size"] = 64
     data["train"]["mapper"] |= {
         "recompute_boxes": True,

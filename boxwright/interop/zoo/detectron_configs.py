@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from boxwright.errors import ConfigError
-from boxwright.interop.keys import put
+from boxwright.interop.tables.keys import put
 
 _NAME = re.compile(
     r"(?P<e2e>e2e_)?(?P<family>faster_rcnn|mask_rcnn|keypoint_rcnn|fast_rcnn|rpn_person_only|rpn|retinanet)_"

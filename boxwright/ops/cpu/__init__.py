@@ -1,0 +1,1 @@
+"""Numba kernels for CPUs, to the definitions in `ops/reference`; the same file names."""

@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor
 
-from .iou import overlap
-from .kernel import exact_kernel
-from .threads import run_chunks
+from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.threads import run_chunks
 
 SCORINGS = ("id", "avg", "iou_avg", "generalized_avg", "quasi_sum", "temp_avg")
 BOXES_PER_CHUNK = 16

@@ -11,7 +11,7 @@ Annotations are sorted by image, then category; `gt_first[i]` is the first one o
 
 import numpy as np
 
-from .kernel import exact_kernel
+from boxwright.ops.cpu.kernel import exact_kernel
 
 _EPS = np.spacing(1.0)
 _SHORT = 48  # below this many, insertion sort beats the merge sort's allocations

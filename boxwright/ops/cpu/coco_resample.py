@@ -6,7 +6,7 @@ have equal scores, so that this is exactly the AP of the data set with the copie
 
 import numpy as np
 
-from .kernel import exact_kernel
+from boxwright.ops.cpu.kernel import exact_kernel
 
 _EPS = np.spacing(1.0)
 

@@ -8,8 +8,8 @@ has text[first[i]:first[i + 1]]. Defined in plain NumPy in `boxwright/ops/refere
 
 import numpy as np
 
-from .coco_match import candidate_range, grown
-from .kernel import exact_kernel
+from boxwright.ops.cpu.coco_match import candidate_range, grown
+from boxwright.ops.cpu.kernel import exact_kernel
 
 _LONGEST = 4294967295  # lengths are 32 bits wide in the official code
 

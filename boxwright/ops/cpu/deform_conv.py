@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boxwright.ops.cpu.kernel import exact_kernel, kernel
+from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.layout import at_least_float32, is_channels_last, memory_format
-
-from .kernel import exact_kernel, kernel
-from .threads import run_chunks
 
 VALUES_PER_SLICE = 1 << 21
 POSITIONS_PER_CHUNK = 64

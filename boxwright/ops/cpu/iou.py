@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from .kernel import exact_kernel
-from .threads import run_chunks
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.threads import run_chunks
 
 PAIRS_PER_CHUNK = 1 << 16
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .iou import overlap
-from .kernel import exact_kernel
-from .threads import run_chunks
+from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.threads import run_chunks
 
 # Groups are handed out one by one where there is this much to compare; below, threads would cost more than they save.
 PAIRS_WORTH_THREADS = 1 << 22

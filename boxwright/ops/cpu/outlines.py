@@ -4,10 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.reference.outlines import MAX_PLACE
-
-from .kernel import exact_kernel
-from .threads import run_chunks
 
 CHUNK = 8
 _FARTHEST = np.float64(MAX_PLACE)

@@ -8,12 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from boxwright.ops.cpu.fused import fused
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.resize_runs import write_runs
+from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
-
-from .fused import fused
-from .kernel import exact_kernel
-from .resize_runs import write_runs
-from .threads import run_chunks
 
 
 @dataclass(frozen=True)

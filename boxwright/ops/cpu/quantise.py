@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kernel import exact_kernel
-from .threads import run_chunks
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.threads import run_chunks
 
 CHUNK = 1 << 16
 BLOCK = 1 << 11

@@ -9,17 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
-
-from .memory import allocate
-from .sampling import (
+from boxwright.ops.cpu.memory import allocate
+from boxwright.ops.cpu.sampling import (
     list_taps,
     sample_channels_first,
     sample_channels_last,
     spread_channels_first,
     spread_channels_last,
 )
-from .threads import run_chunks
+from boxwright.ops.cpu.threads import run_chunks
+from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
 
 # Small enough to balance threads, large enough that a chunk costs far more than handing it out.
 REGIONS_PER_CHUNK = 8

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernel import exact_kernel
+from boxwright.ops.cpu.kernel import exact_kernel
 
 PRECISION = 22  # bits after the point: 32 less 8 of a pixel and 2 to spare
 HALF = np.int32(1 << (PRECISION - 1))

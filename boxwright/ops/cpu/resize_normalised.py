@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .fused import fused
-from .kernel import exact_kernel
+from boxwright.ops.cpu.fused import fused
+from boxwright.ops.cpu.kernel import exact_kernel
 
 
 def resize_normalised(image: Any, table: Any, size: tuple[int, int]) -> Tensor:

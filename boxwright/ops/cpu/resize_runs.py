@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .coco_runs import read_runs
-from .kernel import exact_kernel
+from boxwright.ops.cpu.coco_runs import read_runs
+from boxwright.ops.cpu.kernel import exact_kernel
 
 LONGEST_NUMBER = 7  # letters of a length of 32 bits, with its sign
 

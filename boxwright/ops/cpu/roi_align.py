@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from boxwright.ops.cpu.regions import Regions, are_good, arrange, pool_regions, scale_rois, spread_regions
 from boxwright.ops.reference.roi_align import MAX_GRID
-
-from .regions import Regions, are_good, arrange, pool_regions, scale_rois, spread_regions
 
 
 def roi_align(

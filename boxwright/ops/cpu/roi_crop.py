@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .regions import Regions, are_good, arrange, pool_regions, scale_rois, spread_regions
+from boxwright.ops.cpu.regions import Regions, are_good, arrange, pool_regions, scale_rois, spread_regions
 
 
 def roi_crop(

@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.memory import allocate
+from boxwright.ops.cpu.regions import are_good, flat_array, scale_rois
+from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
-
-from .kernel import exact_kernel
-from .memory import allocate
-from .regions import are_good, flat_array, scale_rois
-from .threads import run_chunks
 
 REGIONS_PER_CHUNK = 8
 CHANNELS_PER_BLOCK = 64

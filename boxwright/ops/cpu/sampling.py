@@ -11,7 +11,7 @@ from the end, which Numba would check at every step of the inner loops.
 import numpy as np
 from numba.extending import overload
 
-from .kernel import exact_kernel, kernel
+from boxwright.ops.cpu.kernel import exact_kernel, kernel
 
 
 def widen(value):

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .iou import overlap
-from .kernel import exact_kernel
-from .nms import order_groups
-from .threads import run_chunks
+from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.kernel import exact_kernel
+from boxwright.ops.cpu.nms import order_groups
+from boxwright.ops.cpu.threads import run_chunks
 
 
 def soft_nms(

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kernel import kernel
-from .threads import run_chunks
+from boxwright.ops.cpu.kernel import kernel
+from boxwright.ops.cpu.threads import run_chunks
 
 A, B = np.float32(0.75), np.float32(1.5)
 AA, BB = A * A, B * B

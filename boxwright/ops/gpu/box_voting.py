@@ -5,8 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .iou import load_boxes, overlap, ratio
-from .launch import constant, launch
+from boxwright.ops.gpu.iou import load_boxes, overlap, ratio
+from boxwright.ops.gpu.launch import constant, launch
 
 BLOCK = 512
 

@@ -13,9 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from boxwright.ops.gpu.launch import launch, refuse_if_deterministic, sum_type
 from boxwright.ops.layout import is_channels_last, memory_format
-
-from .launch import launch, refuse_if_deterministic, sum_type
 
 # Images are taken together up to this many values of the matrix: 512 MB in float32.
 VALUES_PER_STEP = 1 << 27

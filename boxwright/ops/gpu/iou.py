@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import constant, divide, launch
+from boxwright.ops.gpu.launch import constant, divide, launch
 
 PAIRS = 512  # of one program
 

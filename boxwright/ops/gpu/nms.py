@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .iou import load_boxes, overlap, ratio
-from .launch import constant, launch
+from boxwright.ops.gpu.iou import load_boxes, overlap, ratio
+from boxwright.ops.gpu.launch import constant, launch
 
 # The bits of a band take BAND * BAND / 8 bytes: 8 MB.
 BAND = 8192

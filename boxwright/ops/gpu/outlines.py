@@ -9,9 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from boxwright.ops.gpu.launch import constant, divide, launch
 from boxwright.ops.reference.outlines import MAX_PLACE
-
-from .launch import constant, divide, launch
 
 EDGES, COLUMNS = 16, 32
 ROWS = tl.constexpr(64)  # bits of a word

@@ -8,9 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from boxwright.ops.gpu.launch import divide, launch
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
-
-from .launch import divide, launch
 
 ROWS, COLUMNS = 16, 256
 _MAX_COORDINATE = tl.constexpr(float(MAX_COORDINATE))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .sampling import pool_regions, spread_regions
+from boxwright.ops.gpu.sampling import pool_regions, spread_regions
 
 
 def roi_crop(

@@ -7,10 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from boxwright.ops.gpu.launch import divide, launch, refuse_if_deterministic, sum_type
+from boxwright.ops.gpu.levels import LEVEL_SIZES, blocks, groups_of_levels, one_block, pick_level, pixel_offset
 from boxwright.ops.layout import empty_maps, empty_pooled, is_channels_last, memory_format
-
-from .launch import divide, launch, refuse_if_deterministic, sum_type
-from .levels import LEVEL_SIZES, blocks, groups_of_levels, one_block, pick_level, pixel_offset
 
 
 def roi_pool(

@@ -11,11 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from boxwright.ops.gpu.launch import divide, launch, refuse_if_deterministic, sum_type
+from boxwright.ops.gpu.levels import LEVEL_SIZES, blocks, groups_of_levels, one_block, pick_level, pixel_offset
 from boxwright.ops.layout import empty_maps, empty_pooled, is_channels_last, memory_format
 from boxwright.ops.reference.roi_align import MAX_GRID
-
-from .launch import divide, launch, refuse_if_deterministic, sum_type
-from .levels import LEVEL_SIZES, blocks, groups_of_levels, one_block, pick_level, pixel_offset
 
 _MAX_GRID = tl.constexpr(MAX_GRID)
 

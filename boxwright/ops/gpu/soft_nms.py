@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .iou import load_boxes, overlap
-from .launch import constant, divide, launch
+from boxwright.ops.gpu.iou import load_boxes, overlap
+from boxwright.ops.gpu.launch import constant, divide, launch
 
 BLOCK = 512
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .iou import box_iou
+from boxwright.ops.reference.iou import box_iou
 
 
 def box_voting(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .coco_match import Array
+from boxwright.ops.reference.coco_match import Array
 
 
 def resampled_precision(

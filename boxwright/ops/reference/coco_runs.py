@@ -6,7 +6,7 @@ Signatures as in `boxwright/ops/cpu/coco_runs.py`; here masks are decoded to bit
 import numpy as np
 from numpy.typing import NDArray
 
-from .coco_match import Array, PairArrays, candidates, pack_pairs
+from boxwright.ops.reference.coco_match import Array, PairArrays, candidates, pack_pairs
 
 
 def read_runs(text: bytes) -> list[int]:

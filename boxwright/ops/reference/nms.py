@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .iou import box_iou
+from boxwright.ops.reference.iou import box_iou
 
 
 def nms_keep(

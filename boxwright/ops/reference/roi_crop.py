@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from boxwright.ops.layout import at_least_float32, empty_maps
-
-from .roi_align import stack_pooled
+from boxwright.ops.reference.roi_align import stack_pooled
 
 
 def roi_crop(

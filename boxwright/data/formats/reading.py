@@ -1,0 +1,209 @@
+"""One door to every format: a folder, a file or a known name -> Annotations, from the shared index where possible."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from boxwright.data.annotations import Annotations, Category
+from boxwright.data.formats.builder import AnnotationsBuilder
+from boxwright.data.formats.cityscapes import read_cityscapes
+from boxwright.data.formats.coco import read_coco
+from boxwright.data.formats.folder import Split, canonical_split, coco_split, recognise, yolo_splits
+from boxwright.data.formats.known import find_known, is_known
+from boxwright.data.formats.voc import read_voc
+from boxwright.data.formats.yolo import (
+    YoloClasses,
+    classes_of_yaml,
+    images_of_yaml,
+    label_path,
+    lists_of_yaml,
+    read_yolo,
+)
+from boxwright.data.image_files import list_images
+from boxwright.data.index import indexed
+from boxwright.errors import DatasetError
+
+
+def read_dataset(
+    source: str | Path,
+    *,
+    split: str = "train",
+    root: str | Path | None = None,
+    keypoints: bool = False,
+    class_names: Sequence[str] | None = None,
+    use_index: bool = True,
+) -> Annotations:
+    """Annotations of one split.
+
+    `source` is a folder in a layout that `recognise` knows, an annotation file, a name of Detectron's catalogue (looked
+    for under `root`), or several of these joined by commas. `class_names` gives the classes and their order, so that a
+    second split or another data set numbers them as the model does; a class that is not among them is an error.
+    """
+    parts = sources_of(source)
+    if len(parts) > 1 and canonical_split(split) != "train":  # of several sets one may have nothing to measure on
+        parts = [part for part in parts if _has_split(part, split, root, keypoints)] or parts
+    splits = [find_split(part, split=split, root=root, keypoints=keypoints) for part in parts]
+    joined = read_splits(splits, use_index=use_index)
+    return joined if class_names is None else align_classes(joined, class_names)
+
+
+def read_all_splits(
+    source: str | Path, *, root: str | Path | None = None, use_index: bool = True
+) -> dict[str, Annotations]:
+    """Every split by its name. Of several sources joined by commas, splits of the same name are one."""
+    found: dict[str, list[Split]] = {}
+    for part in sources_of(source):
+        for name, split in find_splits(part, root=root).items():
+            found.setdefault(name, []).append(split)
+    return {name: read_splits(splits, use_index=use_index) for name, splits in found.items()}
+
+
+def sources_of(source: str | Path) -> list[str]:
+    text = str(source)
+    return [text] if Path(text).exists() else [part.strip() for part in text.split(",")]
+
+
+def _has_split(source: str, split: str, root: str | Path | None, keypoints: bool) -> bool:
+    names = find_splits(source, root=root, keypoints=keypoints)
+    wanted = canonical_split(split)
+    return wanted in names or (wanted == "val" and "minival" in names)
+
+
+def find_splits(source: str | Path, *, root: str | Path | None = None, keypoints: bool = False) -> dict[str, Split]:
+    """All splits of a folder; a file or a known name is one split."""
+    path = Path(source)
+    if path.is_dir():
+        return recognise(path, keypoints=keypoints)
+    if is_known(str(source)):
+        found = find_known(str(source), root=root)
+        return {canonical_split(found.name): found}
+    if not path.exists():
+        raise DatasetError(f"{source} is neither a folder, a file nor a known data set such as coco_2017_val")
+    if path.suffix in (".yaml", ".yml"):
+        return yolo_splits(path)
+    if path.suffix != ".json":
+        raise DatasetError(f"{path}: expected a folder, a COCO .json or a YOLO .yaml")
+    name = canonical_split(path.parent.name if path.name.startswith("_annotations") else path.stem)
+    return {name: coco_split(path, path.parent, name)}
+
+
+def find_split(source: str | Path, *, split: str, root: str | Path | None = None, keypoints: bool = False) -> Split:
+    """One split by name. A source with a single split gives that one, whatever it is called."""
+    splits = find_splits(source, root=root, keypoints=keypoints)
+    if len(splits) == 1 and not Path(source).is_dir():
+        return next(iter(splits.values()))
+    wanted = canonical_split(split)
+    if wanted in splits:
+        return splits[wanted]
+    if wanted == "val" and "minival" in splits:
+        return splits["minival"]
+    if wanted == "train" and len(splits) == 1 and not set(splits) & {"val", "test"}:
+        return next(iter(splits.values()))
+    raise DatasetError(f"{source} has no split {split!r}; it has {', '.join(splits)}. Name a file, or add that split")
+
+
+def read_splits(splits: Sequence[Split], *, use_index: bool = True) -> Annotations:
+    """One split, or several joined into one."""
+
+    def read() -> Annotations:
+        parts = [_read(split) for split in splits]
+        return parts[0] if len(parts) == 1 else concatenate(parts)
+
+    if not use_index:
+        return read()
+    key = " ".join(f"{split.format} {split.name} {split.images} {split.root}" for split in splits)
+    return indexed(read, files=[path for split in splits for path in _files(split)], key=key)
+
+
+def _read(split: Split) -> Annotations:
+    if split.format == "voc":
+        return read_voc(split.root, folders=split.folders, split=None if split.name == "all" else split.name)
+    if split.format == "cityscapes":
+        return read_cityscapes(split.root, split=split.name)
+    if split.format == "yolo":
+        return _read_yolo(split)
+    return read_coco(split.annotations, image_root=split.images)
+
+
+def _read_yolo(split: Split) -> Annotations:
+    if split.annotations.suffix in (".yaml", ".yml"):
+        images, classes = images_of_yaml(split.annotations, split.name), classes_of_yaml(split.annotations)
+    else:
+        images, classes = list_images(split.images), _classes_of_text(split.annotations)
+    return read_yolo(split.root, images=images, classes=classes, source=split.annotations)
+
+
+def _classes_of_text(path: Path) -> YoloClasses:
+    """classes.txt has a name a line; without such a file the largest number decides how many there are."""
+    if path.is_file():
+        return YoloClasses(
+            tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        )
+    largest = -1
+    for text in path.rglob("labels/**/*.txt"):
+        words = (line.split(maxsplit=1) for line in text.read_text(encoding="utf-8", errors="replace").splitlines())
+        largest = max([largest, *(int(word[0]) for word in words if word and word[0].isdecimal())])
+    return YoloClasses(tuple(f"class_{number}" for number in range(largest + 1)))
+
+
+def _files(split: Split) -> list[Path]:
+    """What the annotations depend on."""
+    if split.format == "voc":
+        return [path / inner for path in split.folders for inner in ("Annotations", "ImageSets")]
+    if split.format == "cityscapes":
+        return [split.root / "gtFine"]
+    if split.format == "yolo":
+        if split.annotations.suffix not in (".yaml", ".yml"):
+            return [split.annotations, split.images, *split.root.glob("**/labels")]
+        images = images_of_yaml(split.annotations, split.name)
+        folders = {path.parent for path in images} | {label_path(path).parent for path in images}
+        return [split.annotations, *lists_of_yaml(split.annotations, split.name), *sorted(folders)]
+    return [split.annotations]
+
+
+def align_classes(annotations: Annotations, class_names: Sequence[str]) -> Annotations:
+    """The same objects with `class_names` as classes. Objects of a class that is not among them are a DatasetError."""
+    if tuple(class_names) == annotations.class_names:
+        return annotations
+    positions = {name: label for label, name in enumerate(class_names)}
+    table = np.array([positions.get(name, -1) for name in annotations.class_names], dtype=np.int64)
+    labels = annotations.columns["label"]
+    used = np.unique(labels)
+    strange = [annotations.class_names[label] for label in used if table[label] < 0]
+    if strange:
+        raise DatasetError(
+            f"{annotations.source} has objects of {', '.join(strange[:5])}, which the model does not know; "
+            f"its classes are {', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''}"
+        )
+    known = {category.name: category for category in annotations.categories}
+    free = max((category.id for category in annotations.categories), default=0)
+    categories = [known.get(name, Category(name, free + 1 + label)) for label, name in enumerate(class_names)]
+    return annotations.with_categories(tuple(categories), table[labels])
+
+
+def concatenate(parts: Sequence[Annotations]) -> Annotations:
+    """Several data sets as one. They must have the same classes; the first gives their order.
+
+    Image ids that two of them use become text with the number of the part in front.
+    """
+    aligned = [parts[0], *(align_classes(part, parts[0].class_names) for part in parts[1:])]
+    num_keypoints = max(part.num_keypoints for part in parts)
+    if any(part.num_keypoints not in (0, num_keypoints) for part in parts):
+        raise DatasetError("data sets with different keypoints cannot be joined")
+    builder = AnnotationsBuilder(num_keypoints=num_keypoints)
+    keys = [part.image_id(image) for part in parts for image in range(len(part))]
+    clash = len(set(keys)) < len(keys)
+    for number, part in enumerate(aligned):
+        for index in range(len(part)):
+            info = part.image(index)
+            key = f"{number}/{info.id}" if clash else info.id
+            name = str(part.path(index).resolve())
+            image = builder.add_image(key=key, file_name=name, size=info.size, extra=info.extra)
+            for found in part.objects(index):
+                builder.add_info(image, found)
+    joined = builder.build(
+        source=", ".join(part.source for part in parts), image_root="/", categories=aligned[0].categories
+    )
+    return replace(joined, problems=tuple(problem for part in parts for problem in part.problems))

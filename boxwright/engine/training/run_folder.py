@@ -1,0 +1,74 @@
+"""The folder of a run: its settings, log, checkpoints and weights, and whether it may go on."""
+
+import sys
+from pathlib import Path
+
+from boxwright import __version__
+from boxwright.config import Config, diff, dump, parse_config
+from boxwright.engine.detector import Detector
+from boxwright.engine.loading import save
+from boxwright.engine.training.checkpoint import LIST
+from boxwright.errors import ConfigError, TrainingError
+from boxwright.files import atomic_write
+
+SETTINGS, LOG = "config.yaml", "log.txt"
+FREE = {  # settings that may change while a run goes on: none changes what the weights become
+    *("data.workers", "data.max_bad_share", "data.root", "data.train", "data.val"),
+    *("train.checkpoint_every", "train.keep_checkpoints", "train.evaluate_every", "train.early_stop"),
+    *("train.log_every", "train.picture_every", "train.log_to", "train.non_finite", "train.weights"),
+}
+
+
+class RunFolder:
+    """`is_main`: of the processes of a run one alone writes."""
+
+    def __init__(self, path: Path, *, is_main: bool) -> None:
+        self.path, self.is_main = path, is_main
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / LOG
+
+    def begin(self, *, may_go_on: bool) -> bool:
+        """Makes the folder; -> whether a run is there already, which goes on."""
+        if self.path.exists() and not self.path.is_dir():
+            raise TrainingError(f"{self.path} is a file; a run needs a folder of its own")
+        is_there = (self.checkpoints / LIST).is_file()
+        if is_there and not may_go_on:
+            raise TrainingError(f"{self.path} holds a run already; give another folder, or let it go on (resume=auto)")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{self.path}: the folder cannot be made ({error.strerror})") from error
+        return is_there
+
+    def keep_settings(self, settings: Config, *, is_there: bool) -> None:
+        """Writes the settings as they are used; those of a run that goes on must be the same."""
+        path = self.path / SETTINGS
+        if is_there and path.is_file():
+            _check_same(parse_config(path.read_text(encoding="utf-8"), where=str(path)), settings, self.path)
+        if not self.is_main:
+            return
+        header = f"# boxwright {__version__}, Python {sys.version.split()[0]}\n"
+        with atomic_write(path, "w") as file:
+            file.write(header + dump(settings))
+
+    def save_weights(self, detector: Detector, name: str) -> Path:
+        if self.is_main:
+            save(detector, self.path / name)
+        return self.path / name
+
+
+def _check_same(before: Config, now: Config, folder: Path) -> None:
+    changes = [change for change in diff(before, now) if change[0] not in FREE]
+    if changes:
+        told = "; ".join(f"{path} was {old!r}, is now {new!r}" for path, old, new in changes[:5])
+        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+        raise ConfigError(
+            f"{folder} holds a run with other settings: {told}{more}. "
+            "Give the same settings to go on, or another folder to begin anew"
+        )

@@ -1,0 +1,152 @@
+"""From settings and a data set to what a run starts with: classes of the data, loaders, a detector with weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from boxwright.config import Config
+from boxwright.config.schema import RCNN
+from boxwright.config.training import Train
+from boxwright.data.annotations import Annotations
+from boxwright.data.augment import Augmentation
+from boxwright.data.dataset import TargetRule
+from boxwright.data.formats.reading import find_splits, read_dataset, sources_of
+from boxwright.data.loader import TrainingLoader, training_loader
+from boxwright.engine.detector import Detector
+from boxwright.engine.distributed import World
+from boxwright.engine.input_rule import training_rule
+from boxwright.engine.targets import RASTERISED_FIRST
+from boxwright.engine.training.schedule import scaled_to_batch
+from boxwright.errors import ConfigError, DatasetError
+from boxwright.interop.download import fetch_model
+from boxwright.interop.weights import load_state, read_weights
+from boxwright.interop.zoo.models import find_model, is_model_name
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is trained on, and what is measured on, if there is such a part."""
+
+    train: Annotations
+    val: Annotations | None
+
+
+def read_sets(config: Config, data: str | Path | None) -> Sets:
+    """The parts of one folder, or the two that the settings name. Class names and their order are those of training."""
+    keypoints = "keypoint" in config.model.finds
+    root = config.data.root
+    if data is None and config.data.train is None:
+        raise ConfigError("nothing to train on: give a data folder, or data.train (and data.val) in the settings")
+    train = read_dataset(data or str(config.data.train), split="train", root=root, keypoints=keypoints)
+    if not train.categories:
+        raise DatasetError(f"{train.source}: no classes; every object needs one")
+    place = str(config.data.val) if data is None and config.data.val else data
+    if place is None or (data is not None and not _has_val(data, root, keypoints)):
+        return Sets(train, None)
+    val = read_dataset(place, split="val", root=root, keypoints=keypoints, class_names=train.class_names)
+    return Sets(train, val)
+
+
+def settings_for(config: Config, sets: Sets, data: str | Path | None) -> Config:
+    """The model gets the classes, and the keypoints, of the data; where that lies is kept."""
+    model = config.model
+    names = list(sets.train.class_names)
+    changes: dict[str, object] = {"num_classes": len(names), "class_names": names}
+    if isinstance(model, RCNN):
+        if model.mask_head is not None and not sets.train.has_masks:
+            raise DatasetError(f"{sets.train.source} has no masks to train model.mask_head on; take a Faster R-CNN")
+        if model.keypoint_head is not None:
+            if not sets.train.has_keypoints:
+                raise DatasetError(f"{sets.train.source} has no keypoints to train model.keypoint_head on")
+            head = model.keypoint_head.model_copy(update={"num_keypoints": sets.train.num_keypoints})
+            changes["keypoint_head"] = head
+    checked = type(model).model_validate(dict(model) | changes)
+    place = None if data is None else str(Path(data).absolute() if Path(data).exists() else data)
+    places = {} if place is None else {"train": place, "val": place if sets.val is not None else None}
+    return config.model_copy(update={"model": checked, "data": config.data.model_copy(update=places)})
+
+
+def recipe_for(train: Train, world: World, *, batch: int, say: Say) -> Train:
+    """The recipe scaled to the batch, and the batch checked against the processes."""
+    if batch % world.size:
+        raise ConfigError(f"train.batch is {batch} images over all processes: not divisible by {world.size} processes")
+    scaled = scaled_to_batch(train, batch)
+    if (scaled.lr, scaled.schedule) != (train.lr, train.schedule):
+        say(
+            f"the recipe is written for batches of {train.reference_batch}; with {batch} x {train.accumulate}: "
+            f"learning rate {train.lr:g} -> {scaled.lr:g}, steps {train.schedule.max_steps} -> "
+            f"{scaled.schedule.max_steps}"
+        )
+    return scaled
+
+
+def make_loader(config: Config, annotations: Annotations, world: World, device: torch.device) -> TrainingLoader:
+    """Batches of this process."""
+    data, train = config.data, config.train
+    assert isinstance(train.batch, int)
+    return training_loader(
+        annotations,
+        batch=train.batch // world.size,
+        rule=training_rule(config.model.input),
+        augmentation=Augmentation(**dict(data.augment)),
+        targets=target_rule(config),
+        seed=train.seed,
+        rank=world.rank,
+        world_size=world.size,
+        workers=data.workers,
+        device=device,
+        only_with_objects=data.only_with_objects,
+        min_keypoints=data.min_keypoints,
+        classes=data.classes,
+        repeat_factor=data.repeat_factor,
+        aspect_grouping=data.aspect_grouping,
+        max_bad_share=data.max_bad_share,
+        shapes=data.shapes,
+        reduced_decode=data.reduced_decode,
+    )
+
+
+def target_rule(config: Config) -> TargetRule:
+    """What the model's losses need of the annotations."""
+    model = config.model
+    form = "bitmaps" if model.conventions.mask_targets in RASTERISED_FIRST else "polygons"
+    return TargetRule(
+        masks=form if "mask" in model.finds else "none",  # type: ignore[arg-type]
+        keypoints="keypoint" in model.finds,
+        keep_crowds=True,
+    )
+
+
+def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say: Say) -> Detector:
+    """With the weights that the settings start from, unless those of a checkpoint will replace them.
+
+    What does not fit stays as initialised, and is said.
+    """
+    torch.manual_seed(config.train.seed)
+    detector = Detector(config=config, device=device, precision=config.train.precision)
+    start = config.train.weights
+    if is_resumed:
+        return detector
+    if start is None:
+        frozen = sum(p.numel() for p in detector.model.parameters() if not p.requires_grad)
+        if frozen:
+            say(
+                f"no weights to start from, while {frozen / 1e6:.2f} million weights stay as they were initialised: "
+                "give --weights (train.weights), such as torchvision/resnet50 or a detector's checkpoint"
+            )
+        return detector
+    path = fetch_model(find_model(start)) if is_model_name(start) and not Path(start).exists() else start
+    report = load_state(detector.model, read_weights(path))
+    if not report.loaded:
+        raise ConfigError(f"train.weights: nothing of {start} fits the model; is it of another architecture?")
+    say(str(report))
+    return detector
+
+
+def _has_val(data: str | Path, root: str | None, keypoints: bool) -> bool:
+    parts = [find_splits(part, root=root, keypoints=keypoints) for part in sources_of(data)]
+    return any(len(splits) > 1 and {"val", "minival"} & set(splits) for splits in parts)

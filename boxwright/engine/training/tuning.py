@@ -1,0 +1,141 @@
+"""Settings found by measuring: a learning rate by a short sweep, anchors from the shapes of the boxes."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from boxwright.config import Config
+from boxwright.config.training import Constant, Schedule, WarmUp
+from boxwright.data.annotations import Annotations
+from boxwright.data.stats import anchor_fit, anchor_shapes, box_table, network_scales
+from boxwright.engine.distributed import World
+from boxwright.engine.training.learner import Learner
+from boxwright.engine.training.setup import make_detector, make_loader, read_sets, recipe_for, settings_for
+from boxwright.engine.training.trouble import NonFiniteError
+from boxwright.errors import ConfigError, DatasetError, TrainingError
+
+SMOOTHING = 0.9
+BURST = 4.0  # times the lowest loss, at which the sweep ends
+ROUNDS = 100
+NUM_RATIOS = 3
+
+
+@dataclass(frozen=True)
+class RateSweep:
+    """Smoothed losses at rising rates. `suggested` is where the loss falls fastest, `highest` where it is lowest."""
+
+    rates: list[float]
+    losses: list[float]
+
+    @property
+    def highest(self) -> float:
+        return self.rates[int(np.argmin(self.losses))]
+
+    @property
+    def suggested(self) -> float:
+        end = int(np.argmin(self.losses)) + 1
+        if end < 3:
+            return self.rates[0]
+        slopes = np.gradient(np.array(self.losses[:end]), np.log(self.rates[:end]))
+        return self.rates[int(np.argmin(slopes))]
+
+
+def sweep_rates(
+    config: Config,
+    data: str | Path | None,
+    *,
+    low: float,
+    high: float,
+    steps: int,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> RateSweep:
+    """Trains from the start with a rate that grows from `low` to `high` by the same factor each step."""
+    if not 0 < low < high:
+        raise ConfigError(f"the sweep goes from {low:g} to {high:g}; it must rise from above 0")
+    sets = read_sets(config, data)
+    settings = settings_for(config, sets, data)
+    if not isinstance(settings.train.batch, int):
+        raise ConfigError("train.batch=auto cannot be swept; give a number")
+    flat = Schedule(max_steps=steps, decay=Constant(), warm_up=WarmUp(steps=0))
+    train = recipe_for(settings.train, World(), batch=settings.train.batch, say=say)
+    train = train.model_copy(update={"schedule": flat, "stages": [], "non_finite": "stop"})
+    settings = settings.model_copy(update={"train": train})
+    detector = make_detector(settings, device=device, is_resumed=False, say=say)
+    learner = Learner(detector=detector, train=train, world=World())
+    batches = iter(make_loader(settings, sets.train, World(), device))
+    factor = (high / low) ** (1 / max(steps - 1, 1))
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for step in range(steps):
+        learner.train = train.model_copy(update={"lr": low * factor**step})
+        try:
+            result = learner.step([next(batches) for _ in range(train.accumulate)], step)
+        except NonFiniteError:
+            break
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * sum(result.losses.values())
+        rates.append(low * factor**step)
+        losses.append(mean / (1 - SMOOTHING ** (step + 1)))
+        if losses[-1] > BURST * min(losses):
+            break
+    if not rates:
+        raise TrainingError(f"the very first step was not finite; begin the sweep below {low:g}")
+    return RateSweep(rates, losses)
+
+
+@dataclass(frozen=True)
+class AnchorFit:
+    """Anchors for the data, and how well they and the present ones meet its boxes: shares with an IoU above 0.5 and 0.7
+    at best, and the mean."""
+
+    sizes: list[list[float]]
+    aspect_ratios: list[list[float]]
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def fit_anchors(config: Config, annotations: Annotations) -> AnchorFit:
+    """As many levels, and sizes on each, as the settings have: centres of the boxes' sizes, and their shapes."""
+    anchors, resize = config.model.anchors, config.model.input.resize
+    table = box_table(annotations)
+    if not len(table.width):
+        raise DatasetError(f"{annotations.source}: no boxes to fit anchors to")
+    present = anchor_shapes(anchors, resize)
+    scale = network_scales(annotations, present)[table.image]
+    counts = [len(level) for level in anchors.sizes]
+    centres = _centres(np.log(table.size * scale), sum(counts))
+    flat = [round(math.exp(value), 1) for value in centres]
+    sizes = [flat[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
+    ratios = [_ratios(table.height / table.width)]
+    fitted = anchor_shapes(anchors.model_copy(update={"sizes": sizes, "aspect_ratios": ratios}), resize)
+    before, after = (_coverage(anchor_fit(annotations, table, one)) for one in (present, fitted))
+    return AnchorFit(sizes, ratios, before, after)
+
+
+def _centres(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(N,) -> (count,) rising: k-means in one dimension, from even quantiles."""
+    centres = np.quantile(values, (np.arange(count) + 0.5) / count)
+    for _ in range(ROUNDS):
+        nearest = np.abs(values[:, None] - centres).argmin(axis=1)
+        sums, numbers = np.bincount(nearest, values, count), np.bincount(nearest, minlength=count)
+        moved = np.where(numbers > 0, sums / np.maximum(numbers, 1), centres)
+        if np.allclose(moved, centres):
+            break
+        centres = moved
+    return np.sort(centres)
+
+
+def _ratios(ratios: NDArray[np.float64]) -> list[float]:
+    """Height / width: the thirds of the boxes have one each."""
+    shares = (np.arange(NUM_RATIOS) + 0.5) / NUM_RATIOS
+    return [round(float(value), 2) for value in np.exp(np.quantile(np.log(ratios), shares))]
+
+
+def _coverage(fit: NDArray[np.float64]) -> dict[str, float]:
+    return {"mean_iou": float(fit.mean()), "above_50": float((fit > 0.5).mean()), "above_70": float((fit > 0.7).mean())}

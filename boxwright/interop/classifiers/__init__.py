@@ -1,0 +1,1 @@
+"""ImageNet classifiers of torchvision, timm and mmcls as backbones."""

@@ -1,0 +1,1 @@
+"""Detectron and Detectron.pytorch: their YAML settings, their names of weights."""

@@ -1,0 +1,1 @@
+"""Detectron2: its YAML settings, its LazyConfig files, its names of weights."""

@@ -1,0 +1,1 @@
+"""From bytes to data: pickles, torch files, safetensors, zip and tar, read without running anything."""

@@ -1,0 +1,1 @@
+"""torchvision: its builders' arguments, its names of weights."""

@@ -1,0 +1,1 @@
+"""The same numbers sooner: packed and quantised layers, Winograd's convolutions, recordings."""
