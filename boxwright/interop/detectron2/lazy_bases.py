@@ -288,7 +288,7 @@ _MODULES: dict[str, Callable[[], dict[str, Any]]] = {
     "optim.py": _optim,
     "coco_schedule.py": _schedules,
     "data/constants.py": _constants,
-    "data/formats/coco.py": _coco,
+    "data/coco.py": _coco,
     "data/coco_keypoint.py": _coco_keypoint,
     "models/mask_rcnn_fpn.py": _mask_rcnn_fpn,
     "models/mask_rcnn_c4.py": _mask_rcnn_c4,

@@ -65,7 +65,7 @@ def _model(*, depth: int) -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    data: dict[str, Any] = _module("data/formats/coco.py")["dataloader"]
+    data: dict[str, Any] = _module("data/coco.py")["dataloader"]
     data["train"]["total_batch_size"] = 64
     data["train"]["mapper"] |= {
         "recompute_boxes": True,
