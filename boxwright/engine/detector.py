@@ -16,11 +16,12 @@ from boxwright.engine.augmented import detect_augmented
 from boxwright.engine.memory import keep_freed_memory
 from boxwright.engine.targets import to_network_frame
 from boxwright.errors import ConfigError, ShapeError
-from boxwright.models.backbones.resnet import BasicBlock, Bottleneck
 from boxwright.models.build import build_model
-from boxwright.models.fast.quantised import check_supported, ranges_seen, result_dtype
+from boxwright.models.fast.calibration import quantise_layers
+from boxwright.models.fast.layers import fold_in_training
+from boxwright.models.fast.quantised import result_dtype
 from boxwright.models.fast.recorded import Recorder
-from boxwright.models.layers import ConvNorm, Dense, fitting_layout, fold_in_training
+from boxwright.models.layers import fitting_layout
 from boxwright.models.rcnn import RCNN
 from boxwright.models.sampling import SEEDS
 from boxwright.postprocess import postprocess
@@ -162,17 +163,9 @@ class Detector:
         Some typical images tell in which range the input of each layer lies. Group norms, and layers that no image
         reached, stay as they were. Nothing of it is saved with the weights.
         """
-        check_supported(self.device)
-        layers = [m for m in self.model.modules() if isinstance(m, ConvNorm | Dense) and m.quantises]
-        with ranges_seen(layers) as finders:
-            self(list(images))
-        for layer, finder in zip(layers, finders, strict=True):
-            layer.within = finder.range()
-        for block in self.model.modules():
-            if isinstance(block, BasicBlock | Bottleneck):
-                block.pass_bytes()
+        count = quantise_layers(self.model, self.device, lambda: self(list(images)))
         self.precision = "bf16" if result_dtype() == torch.bfloat16 else "fp32"
-        return sum(layer.within is not None for layer in layers)
+        return count
 
     # --- looking inside
 

@@ -1,7 +1,7 @@
 """The normalisations that follow convolutions, and what the constant ones among them amount to."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard, cast
+from typing import Literal, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,6 @@ class FrozenBatchNorm(nn.Module):
     bias: Tensor
     running_mean: Tensor
     running_var: Tensor
-    _kept: tuple[tuple[Tensor, ...], list[int], tuple[Tensor, Tensor]] | None = None
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
         super().__init__()
@@ -89,19 +88,8 @@ class FrozenBatchNorm(nn.Module):
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """The scale and shift, both (C,): made anew when one of the constants has been replaced or written to."""
-        given = norm_tensors(self)
-        if torch.compiler.is_compiling() or any(t.is_inference() for t in given):
-            return constant_affine(*given, self.eps)
-        versions = [t._version for t in given]
-        kept = self._kept
-        if kept is None or kept[1] != versions or any(a is not b for a, b in zip(kept[0], given, strict=True)):
-            with torch.inference_mode(False):  # else no gradient could go through them later
-                kept = self._kept = given, versions, constant_affine(*given, self.eps)
-        return kept[2]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": None}
+        """The scale and shift, both (C,)."""
+        return constant_affine(*norm_tensors(self), self.eps)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # A training batch norm also counts its batches; a frozen one has no use for the number.

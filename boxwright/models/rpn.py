@@ -101,7 +101,7 @@ class RPN(nn.Module):
         cell = anchor // self.anchors.per_cell
         of_cell = anchor - cell * self.anchors.per_cell
         conv = cast(ConvNorm, self.convs[0])
-        weight, bias = conv.learning_weight()
+        weight, bias = conv.weight, conv.bias
         around = neighbourhoods(maps, image, cell)
         x = activate(F.linear(around, weight.permute(0, 2, 3, 1).flatten(1), bias), conv.activation)
         scores, deltas = (_on_vectors(layer, x) for layer in (self.score, self.delta))
@@ -180,7 +180,7 @@ class RPNLoss:
 
 def _on_vectors(layer: ConvNorm, x: Tensor) -> Tensor:
     """A 1x1 convolution on (S, C) -> (S, O)."""
-    weight, bias = layer.learning_weight()
+    weight, bias = layer.weight, layer.bias
     return F.linear(x, weight.flatten(1), bias)
 
 

@@ -43,7 +43,7 @@ def test_layers_packed_for_speed_count_as_others_do(groups, has_residual):
 @pytest.mark.parametrize("has_residual", [False, True])
 def test_layers_on_bytes_count_as_others_do(has_residual):
     conv, layer = ConvNorm(16, 32, kernel_size=3, stride=2), Dense(24, 20, activation="relu")
-    conv.within = layer.within = Range(-1.0, 1.0)
+    conv.fast.within = layer.fast.within = Range(-1.0, 1.0)
     x, vectors = torch.zeros(2, 16, 8, 6), torch.zeros(3, 24)
     residual = torch.zeros(2, 32, 4, 3) if has_residual else None
     with torch.no_grad():

@@ -41,7 +41,7 @@ def test_a_step_leaves_nothing_of_the_weights_before_it():
     detector = Detector(config=small("mask"))
     losses_and_gradients(detector)
     rpn = detector.model.rpn
-    assert all(layer.packed is None for layer in (rpn.convs[0], rpn.score, rpn.delta))
+    assert all(layer.fast.packed is None for layer in (rpn.convs[0], rpn.score, rpn.delta))
 
 
 def test_a_network_of_two_convolutions_learns_from_whole_maps():

@@ -111,10 +111,6 @@ class BasicBlock(nn.Module):
         self.conv2 = ConvNorm(out_channels, out_channels, kernel_size=3, bias=False, norm=norm, activation="relu")
         self.shortcut = _make_shortcut(in_channels, out_channels, stride=stride, norm=norm)
 
-    def pass_bytes(self) -> None:
-        """Between two quantised convolutions no floats are made."""
-        self.conv1.result_within = self.conv2.within
-
     @property
     def last_norm(self) -> nn.Module | None:
         return self.conv2.norm
@@ -169,10 +165,6 @@ class Bottleneck(nn.Module):
             )
         self.conv3 = ConvNorm(mid_channels, out_channels, kernel_size=1, bias=False, norm=norm, activation="relu")
         self.shortcut = _make_shortcut(in_channels, out_channels, stride=stride, norm=norm)
-
-    def pass_bytes(self) -> None:
-        """Between two quantised convolutions no floats are made."""
-        self.conv1.result_within, self.conv2.result_within = self.conv2.within, self.conv3.within
 
     @property
     def last_norm(self) -> nn.Module | None:

@@ -4,7 +4,7 @@ The sum with a residual and the activation happen while a value is still in a re
 again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -16,7 +16,6 @@ from boxwright.ops.cpu.winograd import WinogradConv
 
 _ATTRIBUTES = {None: "none", "relu": "relu", "silu": "swish", "hardswish": "hardswish"}  # oneDNN's names
 _DTYPES = (torch.float32, torch.bfloat16)
-_SAMPLED = 16
 _are_direct: ContextVar[bool] = ContextVar("boxwright_direct_convolutions", default=False)
 
 
@@ -27,15 +26,15 @@ def packing_dtype(x: Tensor) -> torch.dtype | None:
     if x.dtype == torch.uint8:  # from one quantised layer to the next
         return x.dtype
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return dtype if dtype in _DTYPES and x.numel() and torch.backends.mkldnn.enabled else None
+    is_known = dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype if is_known and x.numel() and torch.backends.mkldnn.enabled else None
 
 
 class PackedConv:
-    """A convolution's weights in oneDNN's order; of use for as long as `key` says the same."""
+    """A convolution's weights in oneDNN's order."""
 
-    def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor, *, key: object) -> None:
+    def __init__(self, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, x: Tensor) -> None:
         """`weight` and `bias` have the norm multiplied in; `x` is the first input, for whose size they are laid out."""
-        self.key = key
         self.place: tuple[Any, ...] = (conv.padding, conv.stride, conv.dilation, conv.groups)
         self.weight = torch.ops.mkldnn._reorder_convolution_weight(weight.to(x.dtype), *self.place, list(x.shape))
         self.bias = None if bias is None else bias.to(x.dtype)
@@ -53,8 +52,7 @@ class PackedConv:
 class PackedWinograd:
     """As PackedConv, with a quarter of the multiplications and four times the memory; always in float32."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, key: object) -> None:
-        self.key = key
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.convolve = WinogradConv(weight, bias)
 
     def __call__(self, x: Tensor, residual: Tensor | None, activation: str | None) -> Tensor:
@@ -97,8 +95,7 @@ def trains_winograd(x: Tensor) -> bool:
 class PackedLinear:
     """As PackedConv, for a fully connected layer."""
 
-    def __init__(self, layer: nn.Linear, x: Tensor, *, key: object) -> None:
-        self.key = key
+    def __init__(self, layer: nn.Linear, x: Tensor) -> None:
         self.weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(x.dtype), len(x))
         self.bias = layer.bias.to(x.dtype)
 
@@ -106,17 +103,3 @@ class PackedLinear:
         """(N, I) -> (N, O)."""
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, _ATTRIBUTES[activation], [], "")
         return out
-
-
-def state_of(weight: Tensor, *others: Tensor | None) -> object:
-    """Changes whenever one of the tensors is replaced or written to.
-
-    PyTorch does not count what is written through `.data`, or by a fused optimiser, so some values count as well.
-    """
-    some = weight.detach().flatten()[:: max(weight.numel() // _SAMPLED, 1)].tolist()
-    return some, counted_writes(t for t in (weight, *others) if t is not None)
-
-
-def counted_writes(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
-    """Where each lies, and how often PyTorch has counted a write to it."""
-    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)

@@ -1,23 +1,21 @@
 """Convolutions and fully connected layers on bytes: inference on CPUs, with ranges found by calibration.
 
 Inputs become bytes by one scale and zero for a layer, weights signed bytes by one scale for an output channel; sums
-are whole numbers. Results are bfloat16 where the CPU computes in it, else float32.
+are whole numbers. Results are bfloat16 where the CPU computes in it, else float32. Where the CPU cannot add products of
+bytes in 32 bits (VNNI), oneDNN adds them in pairs in 16, which 255 * 127 + 255 * 127 would overflow: inputs then have
+seven bits.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from boxwright.errors import BackendError
 from boxwright.ops.cpu.quantise import quantise
 
+MOST = 255 if torch.cpu._is_vnni_supported() else 127  # the highest byte of an input
 _ATTRIBUTES = {None: "none", "relu": "relu"}
-_MOST_SAMPLED = 1 << 16
-_SHARE_INSIDE = 0.9999  # of the values of an input; the few beyond are clamped
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Range:
 
     @property
     def scale(self) -> float:
-        return max(self.high - self.low, 1e-8) / 255
+        return max(self.high - self.low, 1e-8) / MOST
 
     @property
     def zero_point(self) -> int:
@@ -48,10 +46,9 @@ class QuantisedConv:
         *,
         within: Range,
         result_within: Range | None,
-        key: object,
     ) -> None:
         """`weight` and `bias` have the norm multiplied in; `x` is a first input."""
-        self.key, self.within, self.result_within = key, within, result_within
+        self.within, self.result_within = within, result_within
         self.scales, integers = _integers(weight)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self.bias = None if bias is None else bias.float()
@@ -65,7 +62,7 @@ class QuantisedConv:
         Bytes as input are taken as they are; bytes come out where the next layer's range is known.
         """
         scale, zero = self.within.scale, self.within.zero_point
-        levels = x if x.dtype == torch.uint8 else quantise(x, scale, zero)
+        levels = x if x.dtype == torch.uint8 else quantise(x, scale, zero, most=MOST)
         layer = (levels, scale, zero, self.weight, self.scales, self.zeros)
         attribute = _ATTRIBUTES[activation]
         if residual is None and self.result_within is not None:
@@ -83,8 +80,8 @@ class QuantisedConv:
 class QuantisedLinear:
     """A fully connected layer with its bias and activation."""
 
-    def __init__(self, layer: nn.Linear, x: Tensor, within: Range, *, key: object) -> None:
-        self.key, self.within = key, within
+    def __init__(self, layer: nn.Linear, x: Tensor, within: Range) -> None:
+        self.within = within
         self.scales, integers = _integers(layer.weight)
         self.zeros = torch.zeros(len(integers), dtype=torch.int32)
         self.bias = layer.bias.float()
@@ -93,7 +90,7 @@ class QuantisedLinear:
     def __call__(self, x: Tensor, activation: str | None) -> Tensor:
         """(N, I) -> (N, O)."""
         scale, zero = self.within.scale, self.within.zero_point
-        layer = (quantise(x, scale, zero), scale, zero, self.weight, self.scales, self.zeros, self.bias)
+        layer = (quantise(x, scale, zero, most=MOST), scale, zero, self.weight, self.scales, self.zeros, self.bias)
         tail: tuple[Any, ...] = (1.0, 0, result_dtype(), _ATTRIBUTES[activation], [], "")
         return torch.ops.onednn.qlinear_pointwise(*layer, *tail)  # type: ignore[no-any-return]
 
@@ -107,44 +104,3 @@ def _integers(weight: Tensor) -> tuple[Tensor, Tensor]:
     flat = weight.float().flatten(1)
     scales = flat.abs().amax(dim=1).clamp(min=1e-12) / 127
     return scales, (flat / scales[:, None]).round().to(torch.int8).view_as(weight)
-
-
-# --- calibration
-
-
-class RangeFinder:
-    """Sees the inputs of a layer and remembers how far they reach."""
-
-    def __init__(self) -> None:
-        self.low = self.high = 0.0
-
-    def see(self, x: Tensor) -> None:
-        values = x.detach().float().flatten()
-        values = values[:: max(len(values) // _MOST_SAMPLED, 1)]
-        if len(values):
-            low, high = torch.quantile(values, torch.tensor([1 - _SHARE_INSIDE, _SHARE_INSIDE])).tolist()
-            self.low, self.high = min(self.low, low), max(self.high, high)
-
-    def range(self) -> Range | None:
-        """None where nothing was seen."""
-        return Range(self.low, self.high) if self.high > self.low else None
-
-
-@contextmanager
-def ranges_seen(layers: Sequence[nn.Module]) -> Iterator[list[RangeFinder]]:
-    """Within the block every call of a layer shows its input to the finder of the same place."""
-    finders = [RangeFinder() for _ in layers]
-    handles = [
-        layer.register_forward_pre_hook(lambda _, inputs, finder=finder: finder.see(inputs[0]))
-        for layer, finder in zip(layers, finders, strict=True)
-    ]
-    try:
-        yield finders
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def check_supported(device: torch.device) -> None:
-    if device.type != "cpu" or not torch.backends.mkldnn.enabled:
-        raise BackendError(f"int8 needs a CPU and a PyTorch with oneDNN; the model is on {device}: take bf16 there")

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boxwright.models.fast.packed import counted_writes
 from boxwright.models.fixed_select import FixedChoice
 from boxwright.models.frames import Frames
 from boxwright.models.rcnn import RCNN, Detected
@@ -31,8 +30,8 @@ class Recording:
 class Recorder:
     """The model's `run_fixed`, played from a recording where the shape of its images has been seen before.
 
-    A result is overwritten by the next one of its shape. Where weights have been replaced or written to, recordings are
-    made anew; what a fused optimiser writes is not told of, but read where it was.
+    A result is overwritten by the next one of its shape. Weights are read where they lie, with whatever was written
+    there since; where they have been replaced, recordings are made anew.
     """
 
     def __init__(self, model: RCNN, *, record: Record | None = None) -> None:
@@ -41,7 +40,7 @@ class Recorder:
         self._recordings: OrderedDict[object, Recording | None] = OrderedDict()
 
     def __call__(self, images: Tensor, frames: Frames) -> tuple[Detected, FixedChoice]:
-        weights = counted_writes(chain(self.model.parameters(), self.model.buffers()))
+        weights = tuple(t.data_ptr() for t in chain(self.model.parameters(), self.model.buffers()))
         key = (images.shape, images.stride(), images.dtype, images.device, _autocast_of(images), weights)
         if key not in self._recordings:  # most shapes of a folder of pictures come once
             self._keep(key, None)

@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch.nn.utils import prune
 from torch.testing import assert_close
 
+from boxwright import ops
 from boxwright.models.backbones.resnet import Deform, DeformConvNorm
 from boxwright.models.fast.packed import PackedConv, PackedWinograd, direct_convolutions
 from boxwright.models.layers import ConvNorm, Dense
@@ -59,10 +61,10 @@ def test_a_convolution_gives_the_same(settings, layout, has_residual):
 def test_wide_convolutions_save_multiplications_unless_asked_not_to():
     conv, x = make(in_channels=128, out_channels=128), torch.randn(1, 128, 9, 12)
     without_gradients(conv, x)
-    assert isinstance(conv.packed, PackedWinograd)
+    assert isinstance(conv.fast.packed, PackedWinograd)
     with direct_convolutions():
         without_gradients(conv, x)
-    assert isinstance(conv.packed, PackedConv)
+    assert isinstance(conv.fast.packed, PackedConv)
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
@@ -110,16 +112,71 @@ def by_a_fused_optimiser(conv):
     torch.optim.SGD([conv.weight], lr=0.1, fused=True).step()
 
 
-@pytest.mark.parametrize(
-    "change", [in_place, from_a_checkpoint, in_its_norm, replaced, behind_its_back, by_a_fused_optimiser]
+def by_numpy(conv):
+    conv.weight.detach().numpy()[3, 1, 0, 2] += 1
+
+
+def by_numpy_in_a_row(layer):
+    layer.weight.detach().numpy()[-1, -1] += 1
+
+
+def its_filters_change_places(conv):
+    conv.weight.data.copy_(conv.weight.data.flip(0))
+
+
+def in_one_value_of_its_norm(conv):
+    conv.norm.running_var.data[5] *= 4
+
+
+def from_a_vector(conv):
+    vector = torch.nn.utils.parameters_to_vector(conv.parameters())
+    torch.nn.utils.vector_to_parameters(vector * 2, conv.parameters())
+
+
+def by_pruning(conv):
+    prune.l1_unstructured(conv, "weight", amount=0.5)
+
+
+def by_a_parametrisation(conv):
+    torch.nn.utils.parametrizations.spectral_norm(conv)
+
+
+CHANGES = (
+    *(in_place, from_a_checkpoint, in_its_norm, replaced, behind_its_back, by_a_fused_optimiser, by_numpy),
+    *(its_filters_change_places, in_one_value_of_its_norm, from_a_vector, by_pruning, by_a_parametrisation),
 )
-def test_changed_weights_are_noticed(change):
-    conv, x = make(), torch.randn(1, 8, 6, 6)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("width", [8, 128], ids=["small", "winograd"])
+def test_changed_weights_are_noticed(change, width):
+    conv, x = make(in_channels=width, out_channels=max(width, 16)), torch.randn(1, width, 6, 6)
     before = without_gradients(conv, x)
     change(conv)
     after = without_gradients(conv, x)
     assert not torch.equal(after, before)
-    assert_close(after, conv(x), atol=1e-5, rtol=1e-5)
+    assert_close(after, conv(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", [in_place, replaced, behind_its_back, by_a_fused_optimiser, by_numpy_in_a_row])
+def test_changed_weights_of_a_dense_layer_are_noticed(change):
+    layer, x = Dense(128, 64), torch.randn(4, 128)
+    before = without_gradients(layer, x)
+    change(layer)
+    after = without_gradients(layer, x)
+    assert not torch.equal(after, before)
+    assert_close(after, layer(x), atol=1e-5, rtol=1e-5)
+
+
+def test_the_reference_backend_is_the_definition_everywhere():
+    conv, layer, x = make(in_channels=128, out_channels=128), Dense(128, 64), torch.randn(1, 128, 6, 6)
+    with torch.no_grad(), ops.use_backend("reference"):
+        direct = conv(x), layer(x.mean(dim=(2, 3)))
+    assert conv.fast.packed is None
+    assert layer.fast.packed is None
+    expected = torch.nn.functional.conv2d(x, conv.weight, None, padding=1)
+    assert torch.equal(direct[0], conv.norm(expected))
+    assert torch.equal(direct[1], torch.nn.functional.linear(x.mean(dim=(2, 3)), layer.weight, layer.bias))
 
 
 def test_a_norm_that_goes_back_to_its_batch_is_noticed():
@@ -159,9 +216,9 @@ def test_autocast_decides_the_type():
 def test_a_training_step_lets_go_of_the_second_copy():
     conv, x = make(), torch.randn(1, 8, 6, 6)
     without_gradients(conv, x)
-    assert conv.packed is not None
+    assert conv.fast.packed is not None
     conv(x)
-    assert conv.packed is None
+    assert conv.fast.packed is None
 
 
 def test_convolutions_of_another_kind_are_left_alone():
@@ -169,7 +226,7 @@ def test_convolutions_of_another_kind_are_left_alone():
     grouped = make(norm=Norm(kind="gn", groups=4))
     for conv in (deformable, grouped):
         without_gradients(conv, torch.randn(1, 8, 6, 6))
-        assert conv.packed is None
+        assert conv.fast.packed is None
 
 
 @pytest.mark.parametrize("learns", [("x", "weight"), ("x",), ("weight",)], ids=str)
@@ -180,7 +237,7 @@ def test_a_wide_convolution_learns_as_the_direct_one_does(learns):
     shares = torch.randn(2, 144, 9, 13)
     found = []
     for folds in (True, False):  # False: as where gradients are compared with those of another program
-        conv.folds, conv.weight.grad, conv.bias.grad = folds, None, None
+        conv.fast.folds, conv.weight.grad, conv.bias.grad = folds, None, None
         x = given.clone().requires_grad_("x" in learns)
         made = conv(x)
         assert ("Winograd" in made.grad_fn.next_functions[0][0].name()) == folds
