@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from boxwright import ops
-from boxwright.config.parts import RPN
 from boxwright.config.testing import AugmentedTest
 from boxwright.data.image import RgbImage
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import clip_boxes, flip_boxes, scale_boxes
 from boxwright.geometry.keypoints import FlipPairs, flip_order
+from boxwright.models.detected import Detected
 from boxwright.models.frames import make_frames
 from boxwright.models.rcnn import RCNN
-from boxwright.models.select import Candidates
+from boxwright.models.retinanet import RetinaNet
+from boxwright.models.select import Candidates, gather_candidates
 from boxwright.types import Batch, Detections, RawDetections, Size
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def detect_augmented(
             chosen = _average(detector, views, proposals)
         else:
             chosen = _union(detector, views, proposals)
-        raw = _look_closer(detector.model, views, chosen, flip_pairs)
+        raw = _describe(detector.model, views, chosen, flip_pairs)
     return detector.to_original([raw], views[0].batch)[0]
 
 
 def make_views(detector: "Detector", picture: RgbImage, settings: AugmentedTest) -> list[View]:
-    offset = detector.config.model.conventions.box_offset
+    offset = int(detector.model.box_offset)
     views = []
     for short in settings.short_sides:
         prepared = detector.prepare(picture, short=short, long=settings.long)
@@ -103,97 +103,84 @@ def make_views(detector: "Detector", picture: RgbImage, settings: AugmentedTest)
     return views
 
 
-def _given(view: View, proposals: Tensor | None) -> dict[str, list[Tensor]]:
-    return {} if proposals is None else {"proposals": [view.to_network(proposals)]}
-
-
 # --- boxes --------------------------------------------------------------------------------------------------------
 
 
 def _union(detector: "Detector", views: Sequence[View], proposals: Tensor | None) -> Chosen:
     parts = []
     for view in views:
-        raw = _boxes_of(detector.model, view, proposals)
-        boxes = view.to_original(raw.boxes) if raw.original_boxes is None else view.unflipped(raw.original_boxes)
-        parts.append((clip_boxes(boxes.float(), view.size), raw.scores.float(), raw.labels))
-    boxes, scores, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    return _select(detector.model, boxes, scores, labels)
+        found = _found_in(view, detector.model, proposals)
+        boxes = view.to_original(found.boxes) if found.original_boxes is None else view.unflipped(found.original_boxes)
+        parts.append((clip_boxes(boxes.float(), view.size), found.scores.float(), found.labels))
+    boxes, scores, labels = (torch.cat(part)[None] for part in zip(*parts, strict=True))
+    every = torch.ones_like(labels, dtype=torch.bool)
+    source = torch.arange(len(labels[0]), device=labels.device)[None]
+    return _selected(detector.model, Candidates(boxes, scores, labels, source, every, every.all()))
 
 
-def _boxes_of(model: torch.nn.Module, view: View, proposals: Tensor | None) -> RawDetections:
+def _found_in(view: View, model: RCNN | RetinaNet, proposals: Tensor | None) -> Detected:
+    frames = make_frames(view.batch, pad_to=model.pad_to)
     if isinstance(model, RCNN):
-        return model.find(view.batch, **_given(view, proposals)).detected.per_image(1)[0]
-    raw: RawDetections = model(view.batch)[0]
-    return raw
+        given = None if proposals is None else [view.to_network(proposals)]
+        return model.find(view.batch.images, frames, proposals=given, counts=True).detected
+    return model.run(view.batch.images, frames, counts=True).detected
 
 
 def _average(detector: "Detector", views: Sequence[View], proposals: Tensor | None) -> Chosen:
     model = detector.model
     if not isinstance(model, RCNN) or model.boxes is None:
         raise ConfigError("test.augment.combine is average: that needs a box head to judge regions again; set union")
-    regions = _regions(detector, model, views) if proposals is None else proposals.to(detector.device)
+    regions = _regions(model, views) if proposals is None else proposals.to(detector.device)
     scores: list[Tensor] = []
     boxes: list[Tensor] = []
     for view in views:
-        image = view.image_of(regions)
+        features = model.features(view.batch.images)
         frames = make_frames(view.batch, pad_to=model.pad_to)
-        result = model.boxes.predict(model.features(view.batch.images), view.to_network(regions), image, frames)
-        in_original = model.boxes.frame != "network"
+        result = model.judge(features, view.to_network(regions), view.image_of(regions), frames)
         scores.append(result.probabilities.float())
-        boxes.append(view.unflipped(result.boxes) if in_original else view.to_original(result.boxes))
-    mean_scores, mean_boxes = torch.stack(scores).mean(dim=0), torch.stack(boxes).mean(dim=0)
-    region, label = (mean_scores > model.score_threshold).nonzero(as_tuple=True)
-    chosen = mean_boxes[region, label if mean_boxes.shape[1] > 1 else torch.zeros_like(label)]
-    return _select(model, clip_boxes(chosen, views[0].size), mean_scores[region, label], label)
-
-
-def _regions(detector: "Detector", model: RCNN, views: Sequence[View]) -> Tensor:
-    """(R, 4) in the original image: the proposals of all views, suppressed together by the rule of the RPN."""
-    settings = detector.config.model
-    assert settings.kind == "rcnn"
-    found = [(view, model.find(view.batch).proposals.of_image(0)) for view in views]
-    boxes = torch.cat([view.to_original(boxes) for view, (boxes, _) in found])
-    logits = torch.cat([logits for _, (_, logits) in found])
-    if not isinstance(settings.proposals, RPN):
-        return boxes
-    kept = ops.nms(
-        boxes,
-        logits,
-        torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device),
-        iou_threshold=settings.proposals.nms_iou,
-        offset=float(settings.conventions.box_offset),
-        inclusive=settings.conventions.nms_inclusive,
+        boxes.append(view.unflipped(result.boxes) if model.in_original else view.to_original(result.boxes))
+    mean_scores, mean_boxes = torch.stack(scores).mean(dim=0)[None], torch.stack(boxes).mean(dim=0)[None]
+    is_likely = mean_scores > model.select.score_threshold
+    return _selected(
+        model, gather_candidates(clip_boxes(mean_boxes, views[0].size), mean_scores, is_likely, limit=None)
     )
-    order = kept[logits[kept].argsort(descending=True, stable=True)]
-    return boxes[order[: settings.proposals.post_nms_top_k.test]]
 
 
-def _select(model: torch.nn.Module, boxes: Tensor, scores: Tensor, labels: Tensor) -> Chosen:
-    image = torch.zeros_like(labels)
-    source = torch.arange(len(boxes), device=boxes.device)
-    found = model.select(Candidates(boxes, scores, labels, image, source), num_classes=model.num_classes)  # type: ignore[operator]
-    return Chosen(found.boxes, found.scores, found.labels)
+def _regions(model: RCNN, views: Sequence[View]) -> Tensor:
+    """(R, 4) in the original image: the proposals of all views, suppressed together by the rule of the RPN."""
+    found = []
+    for view in views:
+        frames = make_frames(view.batch, pad_to=model.pad_to)
+        _, regions = model.propose(model.features(view.batch.images), frames, None, training=False)
+        boxes, logits = regions.of_image(0)
+        found.append((view.to_original(boxes), logits))
+    assert model.rpn is not None
+    boxes, logits = (torch.cat(part) for part in zip(*found, strict=True))
+    return model.rpn.select.merged(boxes, logits)
+
+
+def _selected(model: RCNN | RetinaNet, candidates: Candidates) -> Chosen:
+    """Of one image."""
+    found = model.select(candidates, counts=True)
+    return Chosen(found.boxes[0], found.scores[0], found.labels[0])
 
 
 # --- masks and keypoints ------------------------------------------------------------------------------------------
 
 
-def _look_closer(
-    model: torch.nn.Module, views: Sequence[View], chosen: Chosen, flip_pairs: FlipPairs | None
+def _describe(
+    model: RCNN | RetinaNet, views: Sequence[View], chosen: Chosen, flip_pairs: FlipPairs | None
 ) -> RawDetections:
-    """The means over the views of the masks' probabilities and of the keypoints' heatmaps."""
+    """With the means over the views of the masks' probabilities and of the keypoints' heatmaps."""
     masks: list[Tensor] = []
     heatmaps: list[Tensor] = []
-    if isinstance(model, RCNN) and (model.masks is not None or model.keypoints is not None):
+    if isinstance(model, RCNN) and model.describes:
         for view in views:
-            features, boxes = model.features(view.batch.images), view.to_network(chosen.boxes)
-            image = view.image_of(boxes)
-            if model.masks is not None:
-                _, probabilities = model.masks.predict(features, boxes, image, chosen.labels)
-                masks.append(probabilities.flip(2) if view.is_flipped else probabilities)
-            if model.keypoints is not None:
-                maps = model.keypoints.predict(features, boxes, image)
-                heatmaps += _upright(maps, view.is_flipped, flip_pairs)
+            seen = model.describe(model.features(view.batch.images), _rows(chosen, view))
+            if seen.mask_probabilities is not None:
+                masks.append(seen.mask_probabilities.flip(2) if view.is_flipped else seen.mask_probabilities)
+            if seen.heatmaps is not None:
+                heatmaps += _upright(seen.heatmaps, view.is_flipped, flip_pairs)
     return RawDetections(
         boxes=views[0].to_network(chosen.boxes),
         scores=chosen.scores,
@@ -202,6 +189,13 @@ def _look_closer(
         masks=torch.stack(masks).mean(dim=0) if masks else None,
         heatmaps=torch.stack(heatmaps).mean(dim=0) if heatmaps else None,
     )
+
+
+def _rows(chosen: Chosen, view: View) -> Detected:
+    """The chosen boxes as a view has them."""
+    every = torch.ones_like(chosen.labels, dtype=torch.bool)
+    boxes = view.to_network(chosen.boxes)
+    return Detected(boxes, None, chosen.scores, chosen.labels, view.image_of(boxes), every, every.all())
 
 
 def _upright(maps: Tensor, is_flipped: bool, flip_pairs: FlipPairs | None) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -9,21 +10,22 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from boxwright.config import Config
+from boxwright.config import Config, override
 from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.engine.augmented import detect_augmented
 from boxwright.engine.memory import keep_freed_memory
 from boxwright.engine.targets import to_network_frame
 from boxwright.errors import ConfigError, ShapeError
-from boxwright.models.build import build_model
+from boxwright.models.build import build_model, build_selector
 from boxwright.models.fast.calibration import quantise_layers
 from boxwright.models.fast.layers import fold_in_training
 from boxwright.models.fast.quantised import result_dtype
 from boxwright.models.fast.recorded import Recorder
+from boxwright.models.frames import make_frames
 from boxwright.models.layers import fitting_layout
-from boxwright.models.rcnn import RCNN
 from boxwright.models.sampling import SEEDS
+from boxwright.models.sharing import shared
 from boxwright.postprocess import postprocess
 from boxwright.types import Batch, Detections, RawDetections, Size, Target
 
@@ -36,29 +38,54 @@ _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bf
 class Detector:
     """A model with its settings: calling it finds objects, `losses` trains it, `trace` shows every stage.
 
-    All three go through the same modules in the same order.
+    All three go through the same modules in the same order. The settings stay as they are: `with_settings` gives a
+    detector with others. On Linux one that is made on the CPU has the process keep the memory that it frees
+    (`engine.memory`).
     """
 
     def __init__(self, *, config: Config, device: str | torch.device = "cpu", precision: Precision = "fp32") -> None:
         if precision not in _DTYPES:
             raise ConfigError(f"precision is {precision!r}; expected {', '.join(_DTYPES)}")
-        self.config = config
+        self._config = config
         self.precision: Precision = precision
+        self._dtype = _DTYPES[precision]
         self._recorder: Recorder | None = None
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         self.model = build_model(
             config.model, config.test, checkpoint_activations=config.train.checkpoint_activations
         ).eval()
         self.to(device)
 
     @property
+    def config(self) -> Config:
+        """What the model was built from, and how it detects."""
+        return self._config
+
+    def with_settings(self, *changes: str) -> "Detector":
+        """A detector over the same weights that detects by other settings, such as "test.score_threshold=0.3".
+
+        Only settings under `test` can differ: the others are what the model is built from.
+        """
+        wrong = [change for change in changes if not change.startswith("test.")]
+        if wrong:
+            raise ConfigError(
+                f"{wrong[0]!r}: with_settings changes settings under test; load the model with it instead"
+            )
+        twin = copy(self)
+        twin._config = override(self.config, changes)
+        twin._recorder = None
+        twin.model = shared(self.model)
+        twin.model.select = build_selector(twin.config.model, twin.config.test)
+        return twin
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.config.model.class_names)
 
     def to(self, device: str | torch.device) -> "Detector":
-        """Moves the model."""
+        """Moves the model, in the memory layout that suits it there."""
         self.device = torch.device(device)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.model.to(self.device)
         self.lay_out(training=False)
         return self
@@ -133,26 +160,20 @@ class Detector:
         """What is found in each image of a prepared batch, in the frame of the original image."""
         self.model.eval()
         with self.autocast():
-            raw = self._recorded(batch) if proposals is None else None
-            if raw is None:
+            if self._recorder is not None and batch.images.is_cuda and proposals is None:
+                frames = make_frames(batch, pad_to=self.model.pad_to)
+                raw = self.model.results(self._recorder(batch.images, frames), frames)
+            else:
                 raw = self.model(batch, **self._given(batch, proposals))
         return self.to_original(raw, batch)
-
-    def _recorded(self, batch: Batch) -> list[RawDetections] | None:
-        if self._recorder is None or not batch.images.is_cuda:
-            return None
-        assert isinstance(self.model, RCNN)
-        return self.model.forward_fixed(batch, run=self._recorder)
 
     def record(self) -> None:
         """From now on detections on a GPU are played from recordings (CUDA graphs): one launch in place of thousands.
 
         One is made for each shape of batch that comes a second time. The results are those of the model without.
         """
-        if not isinstance(self.model, RCNN) or not self.model.has_fixed_size:
-            raise ConfigError(
-                "recordings need a two-stage model with proposals of its own, test.nms=hard and no test.box_voting_iou"
-            )
+        if not self.model.proposes:
+            raise ConfigError("recordings need a model with proposals of its own; this one takes them from the caller")
         if self.device.type != "cuda":
             raise ConfigError(f"the model is on {self.device}; recordings are played on GPUs: take the device cuda")
         self._recorder = Recorder(self.model)
@@ -164,7 +185,7 @@ class Detector:
         reached, stay as they were. Nothing of it is saved with the weights.
         """
         count = quantise_layers(self.model, self.device, lambda: self(list(images)))
-        self.precision = "bf16" if result_dtype() == torch.bfloat16 else "fp32"
+        self._dtype = result_dtype()  # what is not done in bytes
         return count
 
     # --- looking inside
@@ -281,10 +302,10 @@ class Detector:
     @property
     def dtype(self) -> torch.dtype:
         """What convolutions and matrix products compute in."""
-        return _DTYPES[self.precision]
+        return self._dtype
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.precision != "fp32")
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
 def _path_of(source: ImageSource) -> str | None:

@@ -1,5 +1,6 @@
 """Any checkpoint into a model: the container is read as data, the dialect guessed from the names, the rest reported."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from boxwright.interop.tables.rename import State
 from boxwright.interop.torchvision.weights import from_torchvision, is_torchvision
 
 _STATE_KEYS = ("model", "state_dict", "blobs", "model_state_dict", "model_state", "weights")
-_OURS = ("backbone.stem.weight", "backbone.c2.0.conv1.weight", "neck.lateral.c5.weight", "rpn.score.weight")
+_OURS = ("backbone.stem.weight", "backbone.c2.0.conv1.weight", "neck.lateral.c5.weight", "rpn.head.score.weight")
+_FORMER_RPN = re.compile(r"^rpn\.(convs|score|delta)\.")  # before the head was a module of its own
 _FIRST_CONVOLUTIONS = ("backbone.stem.weight", "backbone.c1.conv1.weight")
 _CONSTANTS = (".upsample.weight", ".upsample.bias")  # fixed kernels, which few sources save
 
@@ -76,7 +78,7 @@ def to_our_names(state: Mapping[str, Tensor], *, where: str) -> tuple[str, State
     state = _without_prefix(state)
     try:
         if any(key in state for key in _OURS):
-            return "Boxwright", dict(state)
+            return "Boxwright", {_FORMER_RPN.sub(r"rpn.head.\1.", key): value for key, value in state.items()}
         if is_detectron_pytorch(state):
             return "Detectron.pytorch", from_detectron_pytorch(state)
         if is_detectron(state):

@@ -18,10 +18,10 @@ from boxwright.models.mask_head import MaskHead
 from boxwright.models.matching import Matcher
 from boxwright.models.pooler import LevelRule, RegionPooler
 from boxwright.models.proposals import GivenProposals, Limit, MinSize, ProposalSelector
-from boxwright.models.rcnn import RCNN
+from boxwright.models.rcnn import RCNN, Coordinates
 from boxwright.models.regions import RegionLabeller
-from boxwright.models.retinanet import DenseLoss, RetinaNet, RetinaNetHead
-from boxwright.models.rpn import RPN, RPNLoss
+from boxwright.models.retinanet import DenseDecoder, DenseLoss, RetinaNet, RetinaNetHead
+from boxwright.models.rpn import RPN, RPNHead, RPNLoss
 from boxwright.models.sampling import Sampler
 from boxwright.models.select import DetectionSelector
 
@@ -41,22 +41,20 @@ def build_model(
 def _build_rcnn(model: schema.RCNN, test: testing.Selection, checkpoint: bool) -> RCNN:
     conventions = model.conventions
     body = build_body(model.backbone, model.neck, conventions, checkpoint=checkpoint)
-    boxes = None if model.box_head is None else _build_boxes(model, model.box_head, body, checkpoint)
+    box = None if model.box_head is None else _build_boxes(model, model.box_head, body, checkpoint)
     return RCNN(
         backbone=body.backbone,
         neck=body.neck,
         proposals=_build_proposals(model, body),
-        proposal_levels=list(body.strides),
-        boxes=boxes,
-        select=_build_selector(test, conventions),
-        score_threshold=test.score_threshold,
-        min_size=conventions.detection_min_size,
-        masks=None if model.mask_head is None else _build_masks(model, model.mask_head, boxes, body, checkpoint),
-        keypoints=None if model.keypoint_head is None else _build_keypoints(model, model.keypoint_head, body),
-        num_classes=model.num_classes,
-        box_offset=float(conventions.box_offset),
-        keypoint_offset=conventions.keypoint_offset,
-        pad_to=model.input.pad_to,
+        box=box,
+        mask=None if model.mask_head is None else _build_masks(model, model.mask_head, box, body, checkpoint),
+        keypoint=None if model.keypoint_head is None else _build_keypoints(model, model.keypoint_head, body),
+        select=build_selector(model, test),
+        coordinates=Coordinates(
+            pad_to=model.input.pad_to,
+            box_offset=float(conventions.box_offset),
+            keypoint_offset=conventions.keypoint_offset,
+        ),
     )
 
 
@@ -79,11 +77,15 @@ def _build_proposals(model: schema.RCNN, body: Body) -> RPN | GivenProposals:
 def _build_rpn(rpn: parts.RPN, anchors: parts.Anchors, conventions: Conventions, body: Body) -> RPN:
     in_channels = body.channels_of(list(body.strides), where="rpn")
     coder = _build_coder(rpn.box_weights, conventions)
+    placed = _build_anchors(anchors, conventions, body)
     return RPN(
-        in_channels=in_channels,
-        conv_channels=[in_channels if channels == -1 else channels for channels in rpn.conv_channels],
-        two_logits=rpn.score == "softmax",
-        anchors=_build_anchors(anchors, conventions, body),
+        head=RPNHead(
+            in_channels=in_channels,
+            conv_channels=[in_channels if channels == -1 else channels for channels in rpn.conv_channels],
+            two_logits=rpn.score == "softmax",
+            num_anchors=placed.per_cell,
+        ),
+        anchors=placed,
         select=ProposalSelector(
             coder=coder,
             pre_nms_top_k=_limit(rpn.pre_nms_top_k),
@@ -162,17 +164,20 @@ def _limit(numbers: parts.TrainTest) -> Limit:
 # --- heads -------------------------------------------------------------------------------------------------------
 
 
-def _build_boxes(model: schema.RCNN, head: parts.BoxHead, body: Body, checkpoint: bool) -> BoxStages:
+BoxPart = tuple[BoxStages, list[BoxHead]]
+
+
+def _build_boxes(model: schema.RCNN, head: parts.BoxHead, body: Body, checkpoint: bool) -> BoxPart:
     conventions = model.conventions
-    in_original = conventions.region_frame == "original"
-    return BoxStages(
-        stages=_build_stages(model, head, body, checkpoint),
+    stages = _build_stages(model, head)
+    how = BoxStages(
+        stages=stages,
         pooler=_build_pooler(head.pooling, conventions, body, where="box_head.pooling.levels"),
         labeller=RegionLabeller(
             ground_truth=conventions.ground_truth_proposals if head.use_ground_truth else "none",
             crowds_claim=conventions.crowd_regions == "claiming",
             crowd_share=head.matching.crowd_share,
-            in_original=in_original,
+            in_original=conventions.region_frame == "original",
             offset=float(conventions.box_offset),
         ),
         sampler=Sampler(
@@ -189,12 +194,12 @@ def _build_boxes(model: schema.RCNN, head: parts.BoxHead, body: Body, checkpoint
         resamples=conventions.cascade_resample,
         scales_gradient=conventions.cascade_scale_gradient,
     )
+    return how, [_build_box_head(model, head, body, checkpoint) for _ in stages]
 
 
-def _build_stages(model: schema.RCNN, head: parts.BoxHead, body: Body, checkpoint: bool) -> list[BoxStage]:
+def _build_stages(model: schema.RCNN, head: parts.BoxHead) -> list[BoxStage]:
     def stage(weights: parts.BoxWeights, matching: parts.Matching, loss_weight: float) -> BoxStage:
         return BoxStage(
-            head=_build_box_head(model, head, body, checkpoint),
             coder=_build_coder(weights, model.conventions),
             matcher=_build_matcher(matching, model.conventions),
             loss_weight=loss_weight,
@@ -254,23 +259,24 @@ def _build_pooler(pooling: parts.Pooling, conventions: Conventions, body: Body, 
 
 
 def _build_masks(
-    model: schema.RCNN, head: parts.MaskHead, boxes: BoxStages | None, body: Body, checkpoint: bool
-) -> MaskBranch:
+    model: schema.RCNN, head: parts.MaskHead, box: BoxPart | None, body: Body, checkpoint: bool
+) -> tuple[MaskBranch, list[MaskHead]]:
     assert model.box_head is not None  # checked by the settings
-    assert boxes is not None
-    shared = boxes.stages[0].head if head.features == "box" else None
+    assert box is not None
+    boxes, box_heads = box
+    shared = box_heads[0] if head.features == "box" else None
     assert shared is None or isinstance(shared, StageBoxHead)
     pooling = model.box_head.pooling if shared is not None else head.pooling
     stages = boxes.stages if head.per_stage else boxes.stages[:1]
-    return MaskBranch(
-        heads=[_build_mask_head(model, head, shared, body, checkpoint) for _ in stages],
+    how = MaskBranch(
         pooler=_build_pooler(pooling, model.conventions, body, where="mask_head.pooling.levels"),
-        shared=shared,
+        reads_box_head=shared is not None,
         targets=model.conventions.mask_targets,
         num_classes=model.num_classes,
         loss_weight=head.loss_weight,
         stage_weights=[stage.loss_weight for stage in stages],
     )
+    return how, [_build_mask_head(model, head, shared, body, checkpoint) for _ in stages]
 
 
 def _build_mask_head(
@@ -297,21 +303,10 @@ def _build_mask_head(
     )
 
 
-def _build_keypoints(model: schema.RCNN, head: parts.KeypointHead, body: Body) -> KeypointBranch:
+def _build_keypoints(model: schema.RCNN, head: parts.KeypointHead, body: Body) -> tuple[KeypointBranch, KeypointHead]:
     assert model.box_head is not None  # checked by the settings
     sampling = model.box_head.sampling
-    return KeypointBranch(
-        head=KeypointHead(
-            in_channels=body.channels_of(head.pooling.levels, where="keypoint_head.pooling.levels"),
-            conv_channels=head.convs,
-            kernel_size=head.kernel,
-            hidden_deconv=head.hidden_deconv,
-            deconv=head.deconv,
-            deconv_kernel=head.deconv_kernel,
-            enlarge_by=head.upsample,
-            enlarge_by_kernel=model.conventions.bilinear_upsampling == "deconvolved",
-            num_keypoints=head.num_keypoints,
-        ),
+    how = KeypointBranch(
         pooler=_build_pooler(head.pooling, model.conventions, body, where="keypoint_head.pooling.levels"),
         num_classes=model.num_classes,
         loss_weight=head.loss_weight,
@@ -319,6 +314,17 @@ def _build_keypoints(model: schema.RCNN, head: parts.KeypointHead, body: Body) -
         min_visible=head.min_visible,
         full_sample=sampling.size * sampling.positive_fraction,
         samples_anew=model.conventions.keypoint_regions == "all",
+    )
+    return how, KeypointHead(
+        in_channels=body.channels_of(head.pooling.levels, where="keypoint_head.pooling.levels"),
+        conv_channels=head.convs,
+        kernel_size=head.kernel,
+        hidden_deconv=head.hidden_deconv,
+        deconv=head.deconv,
+        deconv_kernel=head.deconv_kernel,
+        enlarge_by=head.upsample,
+        enlarge_by_kernel=model.conventions.bilinear_upsampling == "deconvolved",
+        num_keypoints=head.num_keypoints,
     )
 
 
@@ -337,8 +343,12 @@ def _build_box_loss(loss: parts.BoxLoss) -> BoxLoss:
     return BoxLoss(kind=loss.kind, weight=loss.weight)
 
 
-def _build_selector(test: testing.Selection, conventions: Conventions) -> DetectionSelector:
+def build_selector(model: schema.Model, test: testing.Selection) -> DetectionSelector:
+    """What the settings for tests say of a model: which of its candidates are detections."""
+    conventions = model.conventions
     return DetectionSelector(
+        score_threshold=test.score_threshold,
+        min_size=conventions.detection_min_size,
         nms=test.nms,
         nms_iou=test.nms_iou,
         sigma=test.nms_sigma,
@@ -349,6 +359,7 @@ def _build_selector(test: testing.Selection, conventions: Conventions) -> Detect
         voting_iou=test.box_voting_iou,
         voting_scoring=test.box_voting_scoring,
         max_detections=test.max_detections,
+        num_classes=model.num_classes,
     )
 
 
@@ -360,7 +371,6 @@ def _build_retinanet(model: schema.RetinaNet, test: testing.Selection, checkpoin
     return RetinaNet(
         backbone=body.backbone,
         neck=body.neck,
-        levels=list(body.strides),
         head=RetinaNetHead(
             in_channels=body.channels_of(list(body.strides), where="neck"),
             conv_channels=model.convs,
@@ -370,7 +380,13 @@ def _build_retinanet(model: schema.RetinaNet, test: testing.Selection, checkpoin
             prior_probability=model.prior_probability,
         ),
         anchors=anchors,
-        coder=coder,
+        decode=DenseDecoder(
+            coder=coder,
+            pre_nms_top_k=model.pre_nms_top_k,
+            clips_before_nms=conventions.dense_clip == "before_nms",
+            in_original=conventions.region_frame != "network",
+        ),
+        select=build_selector(model, test),
         training_loss=DenseLoss(
             coder=coder,
             assigner=_build_assigner(model.matching, conventions),
@@ -378,12 +394,5 @@ def _build_retinanet(model: schema.RetinaNet, test: testing.Selection, checkpoin
             box_loss=_build_box_loss(model.box_loss),
             average=model.loss_average,
         ),
-        select=_build_selector(test, conventions),
-        score_threshold=test.score_threshold,
-        pre_nms_top_k=model.pre_nms_top_k,
-        min_size=conventions.detection_min_size,
-        clips_before_nms=conventions.dense_clip == "before_nms",
-        selects_in_original=conventions.region_frame != "network",
-        num_classes=model.num_classes,
         pad_to=model.input.pad_to,
     )

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from boxwright.models.box_coder import BoxCoder
-from boxwright.models.box_head import BoxHead, BoxPrediction
+from boxwright.models.box_head import BoxPrediction
 from boxwright.models.frames import Frames, clip_to_images
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import NEGATIVE, POSITIVE, Matcher
@@ -24,7 +24,8 @@ RegionFrame = Literal["network", "original", "rescaled"]
 
 @dataclass(frozen=True, kw_only=True)
 class BoxStage:
-    head: BoxHead
+    """How one box head is used: what its deltas mean, which regions train it."""
+
     coder: BoxCoder
     matcher: Matcher
     loss_weight: float = 1.0
@@ -61,7 +62,7 @@ class BoxLosses:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxStages:
-    """All stages of the box head; the modules belong to the model. Habits as in `Conventions`."""
+    """How the box heads of the model, one for each stage, are used. Habits as in `Conventions`."""
 
     stages: Sequence[BoxStage]
     pooler: RegionPooler
@@ -77,22 +78,24 @@ class BoxStages:
 
     # --- inference
 
-    def predict(self, features: Features, boxes: Tensor, image: Tensor, frames: Frames) -> BoxResult:
+    def predict(
+        self, heads: Sequence[nn.Module], features: Features, boxes: Tensor, image: Tensor, frames: Frames
+    ) -> BoxResult:
         """(R, 4) proposals in the network frame, (R,) image -> scores and boxes of every class."""
         results: list[StageResult] = []
-        for number, stage in enumerate(self.stages):
+        for number, head in enumerate(heads):
             if number:
                 boxes = self._refine(number - 1, results[-1], image, frames)
-            results.append(self._run(stage, features, boxes, image))
+            results.append(self._run(head, features, boxes, image))
         last = results[-1]
         decoded = self._decode(self.stages[-1].coder, last.prediction.deltas.float(), last.regions, image, frames)
         if self.frame == "rescaled":
             decoded = frames.to_original(decoded, image)
         return BoxResult(results, image, self._probabilities(results), decoded)
 
-    def _run(self, stage: BoxStage, features: Features, boxes: Tensor, image: Tensor) -> StageResult:
+    def _run(self, head: nn.Module, features: Features, boxes: Tensor, image: Tensor) -> StageResult:
         pooled = self.pooler(features, boxes, image)
-        return StageResult(boxes, pooled, stage.head(pooled))
+        return StageResult(boxes, pooled, head(pooled))
 
     def _probabilities(self, results: Sequence[StageResult]) -> Tensor:
         """The mean over the stages -> (R, K)."""
@@ -127,21 +130,27 @@ class BoxStages:
     # --- training
 
     def losses(
-        self, features: Features, proposals: Proposals, objects: Objects, frames: Frames, draw: Draw
+        self,
+        heads: Sequence[nn.Module],
+        features: Features,
+        proposals: Proposals,
+        objects: Objects,
+        frames: Frames,
+        draw: Draw,
     ) -> BoxLosses:
         """-> loss_class and loss_box; in a cascade loss_class_1, loss_box_1, loss_class_2, ..."""
         losses: dict[str, Tensor] = {}
         regions: list[Regions] = []
         maps: list[Tensor | None] = []
         first: Labelled | None = None
-        for number, stage in enumerate(self.stages):
+        for number, (head, stage) in enumerate(zip(heads, self.stages, strict=True)):
             if number == 0 or self.resamples:
                 labelled = self.labeller(proposals, objects, frames, stage.matcher)
-                now = self._draw(number, labelled, features, objects, draw)
+                now = self._draw(number, head, labelled, features, objects, draw)
                 first = first or labelled
             else:
                 now = self._relabel(proposals, objects, frames, stage.matcher, draw)
-            result = self._run_scaled(stage, features, now)
+            result = self._run_scaled(head, features, now)
             class_loss, box_loss = self._stage_losses(stage, result.prediction, now, objects, frames, draw)
             suffix = f"_{number + 1}" if len(self.stages) > 1 else ""
             losses |= {f"loss_class{suffix}": class_loss, f"loss_box{suffix}": box_loss}
@@ -152,10 +161,12 @@ class BoxStages:
         assert first is not None
         return BoxLosses(losses, regions, maps, first)
 
-    def _draw(self, number: int, labelled: Labelled, features: Features, objects: Objects, draw: Draw) -> Regions:
+    def _draw(
+        self, number: int, head: nn.Module, labelled: Labelled, features: Features, objects: Objects, draw: Draw
+    ) -> Regions:
         num_images, count = labelled.label.shape
         if self.sampler.kind == "ohem":
-            keys = self._hardness(self.stages[number], labelled, features, objects, draw).neg()
+            keys = self._hardness(head, labelled, features, objects, draw).neg()
         else:
             stream = BOX_STREAM + number
             keys = draw.keys((num_images, count), labelled.boxes.device, stream=stream, numbers=labelled.origin)
@@ -165,22 +176,22 @@ class BoxStages:
 
     @torch.no_grad()
     def _hardness(
-        self, stage: BoxStage, labelled: Labelled, features: Features, objects: Objects, draw: Draw
+        self, head: nn.Module, labelled: Labelled, features: Features, objects: Objects, draw: Draw
     ) -> Tensor:
         """-> (B, P): the class loss that each region has now."""
         count = labelled.label.shape[1]
         rows = draw.rows(labelled.label >= 0, most=count)
         every = labelled.regions(rows, objects, self.num_classes, most_positives=count)
-        prediction = self._run(stage, features, every.boxes, every.image).prediction
+        prediction = self._run(head, features, every.boxes, every.image).prediction
         loss = self.class_loss(prediction.logits, every.labels).masked_fill(~every.is_real, 0)
         return torch.zeros_like(labelled.boxes[..., 0]).index_put((rows.image, rows.place), loss)
 
-    def _run_scaled(self, stage: BoxStage, features: Features, regions: Regions) -> StageResult:
+    def _run_scaled(self, head: nn.Module, features: Features, regions: Regions) -> StageResult:
         if not self.scales_gradient or len(self.stages) == 1:
-            return self._run(stage, features, regions.boxes, regions.image)
+            return self._run(head, features, regions.boxes, regions.image)
         pooled = self.pooler(features, regions.boxes, regions.image)
         scaled = _ScaledGradient.apply(pooled, 1 / len(self.stages))  # type: ignore[no-untyped-call]
-        return StageResult(regions.boxes, pooled, stage.head(scaled))
+        return StageResult(regions.boxes, pooled, head(scaled))
 
     def _stage_losses(
         self, stage: BoxStage, prediction: BoxPrediction, regions: Regions, objects: Objects, frames: Frames, draw: Draw

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boxwright.errors import DatasetError
 from boxwright.models.cascade import BoxLosses
 from boxwright.models.frames import Frames
-from boxwright.models.keypoint_head import KeypointHead, keypoint_targets, visible_inside
+from boxwright.models.keypoint_head import keypoint_targets, visible_inside
 from boxwright.models.losses import at_least_one, no_loss
 from boxwright.models.matching import POSITIVE
 from boxwright.models.objects import Objects
@@ -24,10 +24,11 @@ NO_CELL = -1
 
 @dataclass(frozen=True, kw_only=True)
 class KeypointBranch:
-    """`full_sample`: the most positive regions an image may give. `samples_anew`: they are drawn from all that match an
+    """How the keypoint head of the model is used.
+
+    `full_sample`: the most positive regions an image may give. `samples_anew`: they are drawn from all that match an
     object, not taken from the box head's sample."""
 
-    head: KeypointHead
     pooler: RegionPooler
     num_classes: int
     loss_weight: float
@@ -36,21 +37,27 @@ class KeypointBranch:
     full_sample: float
     samples_anew: bool
 
-    def predict(self, features: Mapping[str, Tensor], boxes: Tensor, image: Tensor) -> Tensor:
+    def predict(self, head: nn.Module, features: Mapping[str, Tensor], boxes: Tensor, image: Tensor) -> Tensor:
         """(D, 4) boxes in the network frame, (D,) image -> (D, K, S, S) logits."""
-        heatmaps: Tensor = self.head(self.pooler(features, boxes, image))
+        heatmaps: Tensor = head(self.pooler(features, boxes, image))
         return heatmaps.float()
 
     def losses(
-        self, features: Mapping[str, Tensor], boxes: BoxLosses, objects: Objects, frames: Frames, draw: Draw
+        self,
+        head: nn.Module,
+        features: Mapping[str, Tensor],
+        boxes: BoxLosses,
+        objects: Objects,
+        frames: Frames,
+        draw: Draw,
     ) -> dict[str, Tensor]:
         """-> loss_keypoint: cross-entropy over the cells of each visible keypoint's map."""
         regions = self._regions(boxes, objects, draw)
         if not len(regions.boxes):
-            self._count(regions.labels.new_zeros(0), len(frames))  # the other ranks wait for it
-            return {"loss_keypoint": no_loss(self.head).to(regions.boxes.device)}
+            self._count(regions.labels.new_zeros(0, 0), len(frames))  # the other ranks wait for it
+            return {"loss_keypoint": no_loss(head).to(regions.boxes.device)}
         keypoints = _keypoints(objects)[regions.owner]
-        heatmaps = self.predict(features, regions.boxes, regions.image)
+        heatmaps = self.predict(head, features, regions.boxes, regions.image)
         cells, is_valid = keypoint_targets(keypoints, regions.boxes, size=heatmaps.shape[-1])
         is_valid &= regions.is_real[:, None]
         wanted = torch.where(is_valid, cells, NO_CELL).flatten()
@@ -60,7 +67,7 @@ class KeypointBranch:
     def _count(self, is_valid: Tensor, num_images: int) -> Tensor | float:
         if self.loss_average == "visible":
             return at_least_one(is_valid.sum())
-        return num_images * self.full_sample * self.head.num_keypoints
+        return num_images * self.full_sample * is_valid.shape[1]
 
     def _regions(self, boxes: BoxLosses, objects: Objects, draw: Draw) -> Regions:
         """Positive regions with enough visible keypoints inside."""

@@ -44,6 +44,10 @@ class Proposals:
         """At most so many of each image."""
         return self._each(lambda part: part[:, :most])
 
+    def counted(self) -> "Proposals":
+        """No more of each image than the fullest has."""
+        return self.first(int(self.is_valid.sum(dim=1).amax()))
+
     def to(self, device: torch.device) -> "Proposals":
         return self._each(lambda part: send(part, device))
 
@@ -133,6 +137,12 @@ class ProposalSelector:
         )
         boxes, keep = flat.view_as(boxes), keep.view_as(logits)
         return self._best(boxes, logits, origin, self._limit_levels(keep, dense, training), training)
+
+    def merged(self, boxes: Tensor, logits: Tensor) -> Tensor:
+        """(R, 4) and (R,) proposals of several views of one image, in its frame -> the (P, 4) that stay, best first."""
+        same = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        rule = {"iou_threshold": self.nms_iou, "offset": self.coder.offset, "inclusive": self.nms_inclusive}
+        return boxes[ops.nms(boxes, logits, same, **rule)[: self.post_nms_top_k.test]]  # type: ignore[arg-type]
 
     def _best_of_levels(self, dense: DensePredictions, limit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """-> (B, T) logits, (B, T, 4) boxes, (T,) level, (B, T) anchor; each level's best first."""

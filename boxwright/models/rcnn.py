@@ -1,6 +1,6 @@
 """The two-stage detector, assembled from parts: backbone, neck, proposals, box head, mask head, keypoint head."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,74 +9,33 @@ from torch import Tensor, nn
 
 from boxwright.models.cascade import BoxResult, BoxStages
 from boxwright.models.dense import DensePredictions
-from boxwright.models.fixed_select import FixedChoice, choose_fixed
+from boxwright.models.detected import Detected, Features, ForwardPass, detected_rows
 from boxwright.models.frames import Frames, make_frames
 from boxwright.models.keypoint_branch import KeypointBranch
 from boxwright.models.mask_branch import MaskBranch
 from boxwright.models.objects import gather_objects
 from boxwright.models.proposals import GivenProposals, Proposals, check_given, flat_on_host, pad_regions
 from boxwright.models.rpn import RPN
-from boxwright.models.sampling import Choice, Draw
-from boxwright.models.select import Candidates, DetectionSelector, per_image
-from boxwright.transfer import Fetched
+from boxwright.models.sampling import Draw, DrawKind
+from boxwright.models.select import CANDIDATES, Candidates, DetectionSelector, gather_candidates
 from boxwright.types import Batch, RawDetections
 
-Features = Mapping[str, Tensor]
 
+@dataclass(frozen=True, kw_only=True)
+class Coordinates:
+    """How the model counts pixels. The offsets are those of the far corner of a box and of a keypoint, 0 or 1."""
 
-@dataclass(frozen=True)
-class Detected:
-    """The boxes of a batch that are kept, and what the other heads say of them."""
-
-    boxes: Tensor  # (D, 4) in the network frame
-    original_boxes: Tensor | None  # (D, 4), where the model selects in the original image
-    scores: Tensor  # (D,)
-    labels: Tensor  # (D,) int64
-    image: Tensor  # (D,) int64, ascending
-    mask_logits: Tensor | None = None  # (D, M, M) of the class found
-    mask_probabilities: Tensor | None = None  # (D, M, M)
-    heatmaps: Tensor | None = None  # (D, K, S, S)
-
-    def per_image(self, num_images: int) -> list[RawDetections]:
-        kept = (self.boxes, self.scores, self.labels, self.original_boxes)
-        return per_image(self.image, num_images, *kept, self.mask_probabilities, self.heatmaps)
-
-    def first_of_each_image(self, choice: FixedChoice) -> list[RawDetections] | None:
-        """Of equally many rows for each image those that are real, in the host's memory but for the heatmaps.
-
-        None if the choice is not complete. The one place that waits for the device.
-        """
-        summary = Fetched(choice.summary)
-        fields = (self.boxes, self.scores, self.labels, self.original_boxes, self.mask_probabilities)
-        on_their_way = [None if field is None else Fetched(field) for field in fields]
-        *counts, is_complete = summary.wait().tolist()
-        if not is_complete:
-            return None
-        here = [*(None if field is None else field.wait() for field in on_their_way), self.heatmaps]
-        share = len(self.boxes) // len(counts)
-        rows = [slice(i * share, i * share + count) for i, count in enumerate(counts)]
-        return [RawDetections(*(None if field is None else field[row] for field in here)) for row in rows]  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that one forward pass makes, in order; a part the model lacks is None."""
-
-    features: Features
-    dense: DensePredictions | None
-    proposals: Proposals
-    boxes: BoxResult | None
-    detected: Detected
-
-
-FixedRun = Callable[[Tensor, Frames], tuple[Detected, FixedChoice]]
+    pad_to: int
+    box_offset: float
+    keypoint_offset: float
 
 
 class RCNN(nn.Module):
     """Features, proposals, then the heads on each region.
 
     Keys: backbone.*, neck.*, rpn.*, box_head.* (in a cascade box_stages.0.*, box_stages.1.*, ...), mask_head.* (or
-    mask_stages.0.*, ...), keypoint_head.*.
+    mask_stages.0.*, ...), keypoint_head.*. Every part is held there alone: another module put in its place is what is
+    called from then on. How the heads are used stands beside them, in `boxes`, `masks` and `keypoints`.
 
     Without a box head the proposals are the detections, all of class 0. `forward` does not depend on training mode
     beyond what layers do (batch statistics, dropout).
@@ -88,47 +47,63 @@ class RCNN(nn.Module):
         backbone: nn.Module,
         neck: nn.Module | None,
         proposals: RPN | GivenProposals,
-        proposal_levels: Sequence[str],
-        boxes: BoxStages | None,
+        box: tuple[BoxStages, Sequence[nn.Module]] | None,
+        mask: tuple[MaskBranch, Sequence[nn.Module]] | None,
+        keypoint: tuple[KeypointBranch, nn.Module] | None,
         select: DetectionSelector,
-        score_threshold: float,
-        min_size: float,
-        masks: MaskBranch | None,
-        keypoints: KeypointBranch | None,
-        num_classes: int,
-        box_offset: float,
-        keypoint_offset: float,
-        pad_to: int,
+        coordinates: Coordinates,
     ) -> None:
+        """A kind of head comes with how it is used; of boxes and masks there is one, or one for each stage."""
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.rpn = proposals if isinstance(proposals, RPN) else None
         self.given = proposals if isinstance(proposals, GivenProposals) else None
-        self.proposal_levels = tuple(proposal_levels)
-        self.boxes, self.masks, self.keypoints = boxes, masks, keypoints
-        self._register_heads()
+        self.boxes = None if box is None else box[0]
+        self.masks = None if mask is None else mask[0]
+        self.keypoints = None if keypoint is None else keypoint[0]
+        self.box_head, self.box_stages = _alone_or_several([] if box is None else box[1])
+        self.mask_head, self.mask_stages = _alone_or_several([] if mask is None else mask[1])
+        self.keypoint_head = None if keypoint is None else keypoint[1]
         self.select = select
-        self.score_threshold = score_threshold
-        self.min_size = min_size
-        self.num_classes = num_classes
-        self.box_offset = box_offset
-        self.keypoint_offset = keypoint_offset
-        self.pad_to = pad_to
+        self.coordinates = coordinates
 
-    def _register_heads(self) -> None:
-        """The branches are plain objects; the layers they use belong to the model under the keys above."""
-        heads = [] if self.boxes is None else [stage.head for stage in self.boxes.stages]
-        if len(heads) == 1:
-            self.box_head = heads[0]
-        elif heads:
-            self.box_stages = nn.ModuleList(heads)
-        if self.masks is not None and len(self.masks.heads) == 1:
-            self.mask_head = self.masks.heads[0]
-        elif self.masks is not None:
-            self.mask_stages = nn.ModuleList(self.masks.heads)
-        if self.keypoints is not None:
-            self.keypoint_head = self.keypoints.head
+    @property
+    def num_classes(self) -> int:
+        return self.select.num_classes
+
+    @property
+    def pad_to(self) -> int:
+        return self.coordinates.pad_to
+
+    @property
+    def box_offset(self) -> float:
+        return self.coordinates.box_offset
+
+    @property
+    def proposes(self) -> bool:
+        """Whether nothing is needed beside the images."""
+        return self.rpn is not None
+
+    @property
+    def in_original(self) -> bool:
+        """Whether boxes compete in the original images, and not in the network frame."""
+        return self.boxes is not None and self.boxes.frame != "network"
+
+    @property
+    def describes(self) -> bool:
+        """Whether it says more of a box than its class."""
+        return self.masks is not None or self.keypoints is not None
+
+    @property
+    def box_heads(self) -> Sequence[nn.Module]:
+        """One for each stage."""
+        return _all_of(self.box_head, self.box_stages)
+
+    @property
+    def mask_heads(self) -> Sequence[nn.Module]:
+        """One, or one for each stage."""
+        return _all_of(self.mask_head, self.mask_stages)
 
     # --- one forward pass
 
@@ -137,123 +112,137 @@ class RCNN(nn.Module):
 
         `proposals`: (P_i, 4) boxes of each image in the network frame, best first; they replace those of the RPN.
         """
-        if batch.images.is_cuda and proposals is None and self.has_fixed_size:
-            found = self.forward_fixed(batch)
-            if found is not None:
-                return found
-        return self.run(batch, proposals=proposals).detected.per_image(len(batch))
-
-    @property
-    def has_fixed_size(self) -> bool:
-        return self.boxes is not None and self.rpn is not None and self.select.has_fixed_size
-
-    def forward_fixed(self, batch: Batch, *, run: FixedRun | None = None) -> list[RawDetections] | None:
-        """As `forward`, waiting for the device only at the end; None if an image has more candidates than are seen.
-
-        Padding goes through the heads too: it is for GPUs, where waiting costs more. `run` replaces `run_fixed`.
-        """
-        detected, choice = (run or self.run_fixed)(batch.images, make_frames(batch, pad_to=self.pad_to))
-        return detected.first_of_each_image(choice)
-
-    def run_fixed(self, images: Tensor, frames: Frames) -> tuple[Detected, FixedChoice]:
-        """(B, 3, H, W) images -> detections in tensors whose shapes do not depend on what is in the images."""
-        assert self.boxes is not None
-        features = self.features(images)
-        _, found = self._propose(features, frames, None, training=False)
-        result = self.boxes.predict(features, *found.padded(), frames)
-        is_likely = self._is_likely(result) & found.is_valid.flatten()[:, None]
-        choice = choose_fixed(result, is_likely, self.select, num_images=len(frames), num_classes=self.num_classes)
-        return self._look_closer(features, self._chosen(choice.rows, frames)), choice
-
-    def run(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> Run:
-        """As `forward`, with all that was made on the way."""
-        found = self.find(batch, proposals=proposals)
-        return replace(found, detected=self._look_closer(found.features, found.detected))
-
-    def find(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> Run:
-        """As `run`, without masks and keypoints."""
         frames = make_frames(batch, pad_to=self.pad_to)
-        features = self.features(batch.images)
-        dense, found = self._propose(features, frames, proposals, training=False)
+        return self.results(self.run(batch.images, frames, proposals=proposals), frames)
+
+    def run(
+        self,
+        images: Tensor,
+        frames: Frames,
+        *,
+        proposals: Sequence[Tensor] | None = None,
+        counts: bool | None = None,
+    ) -> ForwardPass:
+        """(B, 3, H, W) normalised and padded images -> everything that is made of them.
+
+        `counts`: shapes may depend on what is in the images; None: on CPUs, where nothing waits for that. Without, all
+        is done in tensors of fixed shapes with padding: a GPU is not waited for, and a recording can play it.
+        """
+        counts = images.device.type == "cpu" if counts is None else counts
+        found = self.find(images, frames, proposals=proposals, counts=counts)
+        # Masks and keypoints are looked for in the few boxes that are kept, as those boxes are.
+        return replace(found, detected=self.describe(found.features, found.detected))
+
+    def find(
+        self, images: Tensor, frames: Frames, *, proposals: Sequence[Tensor] | None = None, counts: bool
+    ) -> ForwardPass:
+        """As `run`, without masks and keypoints."""
+        # What the image shows, at several strides.
+        features = self.features(images)
+        # Where something may be: the best of some 200,000 anchors, or what the caller gives.
+        dense, regions = self.propose(features, frames, proposals, training=False)
+        if counts:
+            regions = regions.counted()
         if self.boxes is None:
-            return Run(features, dense, found, None, _proposals_alone(found))
-        boxes, image = found.flat()
-        result = self.boxes.predict(features, boxes, image, frames)
-        detected = self._detect(result, frames)
-        return Run(features, dense, found, result, detected)
+            return ForwardPass(features, dense, regions, None, self._regions_alone(regions, counts=counts))
+        # What is there: a score for each class, and a better box.
+        result = self.judge(features, *regions.padded(), frames)
+        # Few of many: one object is seen by many regions.
+        return ForwardPass(features, dense, regions, result, self.choose(result, regions, frames, counts=counts))
+
+    def results(self, run: ForwardPass, frames: Frames) -> list[RawDetections]:
+        """The detections of each image, in the host's memory but for the heatmaps: the one place that waits for a GPU.
+
+        Where an image had more candidates than were looked at, they are counted, and chosen from anew.
+        """
+        found = run.detected.on_host(len(frames))
+        if found is None:
+            assert run.boxes is not None
+            assert run.proposals is not None
+            chosen = self.choose(run.boxes, run.proposals, frames, counts=True)
+            found = self.describe(run.features, chosen).on_host(len(frames))
+            assert found is not None, "all candidates have been counted"
+        return found
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised and padded images -> maps by level."""
         features: dict[str, Tensor] = self.backbone(images)
         return features if self.neck is None else self.neck(features)
 
-    def _propose(
+    def propose(
         self, features: Features, frames: Frames, given: Sequence[Tensor] | None, *, training: bool
     ) -> tuple[DensePredictions | None, Proposals]:
+        """-> what the RPN says of every anchor, and the regions that the heads look at."""
         if self.given is not None:
             check_given(given, len(frames))
             assert given is not None
             return None, self.given(given, frames, training=training)
         assert self.rpn is not None
         predict = self.rpn.predict_for_training if training else self.rpn
-        dense = predict(self._proposal_maps(features), frames.batch_size)
+        dense = predict(features, frames.batch_size)
         if given is None:
             return dense, self.rpn.select(dense, frames, training=training)
         check_given(given, len(frames))
         return dense, pad_regions(*flat_on_host(given), num_images=len(frames)).to(frames.network.device)
 
-    def _proposal_maps(self, features: Features) -> list[Tensor]:
-        return [features[level] for level in self.proposal_levels]
-
-    def _detect(self, result: BoxResult, frames: Frames) -> Detected:
-        region, label = self._is_likely(result).nonzero(as_tuple=True)
-        boxes = result.boxes[region, label if result.boxes.shape[1] > 1 else torch.zeros_like(label)]
-        candidates = Candidates(boxes, result.probabilities[region, label], label, result.image[region], region)
-        return self._chosen(self.select(candidates, num_classes=self.num_classes), frames)
-
-    def _is_likely(self, result: BoxResult) -> Tensor:
-        """-> (R, K) bool: boxes that are no noise."""
-        boxes = result.boxes
-        is_good = boxes.isfinite().all(dim=2)
-        if self.min_size > 0:
-            is_good &= (boxes[..., 2:] - boxes[..., :2] + self.box_offset >= self.min_size).all(dim=2)
-        return (result.probabilities > self.score_threshold) & is_good
-
-    def _chosen(self, chosen: Candidates, frames: Frames) -> Detected:
+    def judge(self, features: Features, regions: Tensor, image: Tensor, frames: Frames) -> BoxResult:
+        """(R, 4) regions in the network frame, (R,) image -> what the box heads say of them."""
         assert self.boxes is not None
-        if self.boxes.frame == "network":
-            return Detected(chosen.boxes, None, chosen.scores, chosen.labels, chosen.image)
-        boxes = frames.to_network(chosen.boxes, chosen.image)
-        return Detected(boxes, chosen.boxes, chosen.scores, chosen.labels, chosen.image)
+        return self.boxes.predict(self.box_heads, features, regions, image, frames)
 
-    def _look_closer(self, features: Features, detected: Detected) -> Detected:
-        """Masks and keypoints of the boxes that were kept."""
-        logits = probabilities = heatmaps = None
+    def choose(self, result: BoxResult, regions: Proposals, frames: Frames, *, counts: bool) -> Detected:
+        """The detections among what the box heads say of B * P regions, padding among them."""
+        shape = regions.is_valid.shape
+        boxes, scores = (part.view(*shape, *part.shape[1:]) for part in (result.boxes, result.probabilities))
+        is_likely = self.select.is_likely(boxes, scores) & regions.is_valid[..., None]
+        candidates = gather_candidates(boxes, scores, is_likely, limit=None if counts else CANDIDATES)
+        chosen = self.select(candidates, counts=counts)
+        in_network = None
+        if self.in_original:
+            image = torch.arange(len(frames), device=boxes.device).repeat_interleave(chosen.scores.shape[1])
+            in_network = frames.to_network(chosen.boxes.flatten(0, 1), image).view_as(chosen.boxes)
+        return detected_rows(chosen, in_network, compact=counts)
+
+    def _regions_alone(self, regions: Proposals, *, counts: bool) -> Detected:
+        none = torch.zeros_like(regions.is_valid, dtype=torch.int64)
+        is_complete = torch.ones((), dtype=torch.bool, device=none.device)
+        rows = Candidates(regions.boxes, regions.logits.sigmoid(), none, none, regions.is_valid, is_complete)
+        return detected_rows(rows, None, compact=counts)
+
+    def describe(self, features: Features, detected: Detected) -> Detected:
+        """With the masks and keypoints of the boxes."""
         if self.masks is not None:
-            logits, probabilities = self.masks.predict(features, detected.boxes, detected.image, detected.labels)
+            at = (detected.boxes, detected.image, detected.labels)
+            logits, probabilities = self.masks.predict(self.mask_heads, self.box_heads[0], features, *at)
+            detected = replace(detected, mask_logits=logits, mask_probabilities=probabilities)
         if self.keypoints is not None:
-            heatmaps = self.keypoints.predict(features, detected.boxes, detected.image)
-        kept = (detected.boxes, detected.original_boxes, detected.scores, detected.labels, detected.image)
-        return Detected(*kept, logits, probabilities, heatmaps)
+            assert self.keypoint_head is not None
+            heatmaps = self.keypoints.predict(self.keypoint_head, features, detected.boxes, detected.image)
+            detected = replace(detected, heatmaps=heatmaps)
+        return detected
 
     def trace(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> dict[str, Any]:
         """Every stage of one forward pass by name, in order: tensors, lists by level or image, or dicts of them."""
-        run = self.run(batch, proposals=proposals)
+        frames = make_frames(batch, pad_to=self.pad_to)
+        run = self.run(batch.images, frames, proposals=proposals)
         stages: dict[str, Any] = {"image": batch.images, "features": dict(run.features)}
         if run.dense is not None:
-            stages["rpn logits"] = dict(zip(self.proposal_levels, run.dense.logits, strict=True))
-            stages["rpn deltas"] = dict(zip(self.proposal_levels, run.dense.deltas, strict=True))
-            stages["anchors"] = dict(zip(self.proposal_levels, run.dense.anchors, strict=True))
+            assert self.rpn is not None
+            stages["rpn logits"] = dict(zip(self.rpn.levels, run.dense.logits, strict=True))
+            stages["rpn deltas"] = dict(zip(self.rpn.levels, run.dense.deltas, strict=True))
+            stages["anchors"] = dict(zip(self.rpn.levels, run.dense.anchors, strict=True))
+        assert run.proposals is not None
         found = [run.proposals.of_image(i) for i in range(len(batch))]
         stages["proposals"] = [{"boxes": boxes, "logits": logits} for boxes, logits in found]
         if run.boxes is not None:
-            last = run.boxes.stages[-1]
-            stages["pooled"] = last.pooled
-            stages["box scores"] = last.prediction.logits
-            stages["box deltas"] = last.prediction.deltas
-        stages["detections"] = run.detected.per_image(len(batch))
+            last, is_real = run.boxes.stages[-1], run.proposals.is_valid.flatten()
+            stages["pooled"] = last.pooled[is_real]
+            stages["box scores"] = last.prediction.logits[is_real]
+            stages["box deltas"] = last.prediction.deltas[is_real]
+        stages["detections"] = self.results(run, frames)
+        rows = run.detected.is_real
         extras = {"mask logits": run.detected.mask_logits, "keypoint heatmaps": run.detected.heatmaps}
-        return stages | {name: value for name, value in extras.items() if value is not None}
+        return stages | {name: value[rows] for name, value in extras.items() if value is not None}
 
     # --- training
 
@@ -261,7 +250,7 @@ class RCNN(nn.Module):
         self,
         batch: Batch,
         *,
-        sampling: Choice = "random",
+        sampling: DrawKind = "random",
         seeds: Tensor | None = None,
         proposals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
@@ -277,21 +266,22 @@ class RCNN(nn.Module):
             batch,
             num_classes=self.num_classes,
             box_offset=self.box_offset,
-            keypoint_offset=self.keypoint_offset,
+            keypoint_offset=self.coordinates.keypoint_offset,
         )
         features = self.features(batch.images)
-        dense, found = self._propose(features, frames, proposals, training=True)
+        dense, found = self.propose(features, frames, proposals, training=True)
         losses: dict[str, Tensor] = {}
         if dense is not None and self.rpn is not None:
-            losses |= self.rpn.losses(self._proposal_maps(features), dense, objects, frames, draw)
+            losses |= self.rpn.losses(features, dense, objects, frames, draw)
         if self.boxes is None:
             return losses
-        made = self.boxes.losses(features, found, objects, frames, draw)
+        made = self.boxes.losses(self.box_heads, features, found, objects, frames, draw)
         losses |= made.losses
         if self.masks is not None:
-            losses |= self.masks.losses(features, made, objects, frames, draw)
+            losses |= self.masks.losses(self.mask_heads, features, made, objects, frames, draw)
         if self.keypoints is not None:
-            losses |= self.keypoints.losses(features, made, objects, frames, draw)
+            assert self.keypoint_head is not None
+            losses |= self.keypoints.losses(self.keypoint_head, features, made, objects, frames, draw)
         return losses
 
     def _pads(self, device: torch.device) -> bool:
@@ -302,7 +292,9 @@ class RCNN(nn.Module):
         )
 
 
-def _proposals_alone(found: Proposals) -> Detected:
-    boxes, image = found.flat()
-    scores = found.logits[found.is_valid].sigmoid()
-    return Detected(boxes, None, scores, torch.zeros_like(image), image)
+def _alone_or_several(heads: Sequence[nn.Module]) -> tuple[nn.Module | None, nn.ModuleList | None]:
+    return (heads[0], None) if len(heads) == 1 else (None, nn.ModuleList(heads) if heads else None)
+
+
+def _all_of(alone: nn.Module | None, several: nn.ModuleList | None) -> Sequence[nn.Module]:
+    return [alone] if alone is not None else list(several or ())

@@ -2,8 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,14 +14,15 @@ from boxwright.models.anchors import Anchors
 from boxwright.models.assignment import AnchorAssigner, Assigned
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
+from boxwright.models.detected import ForwardPass, detected_rows
 from boxwright.models.frames import Frames, clip_to_images, make_frames
 from boxwright.models.layers import ConvNorm
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import IGNORED, POSITIVE
 from boxwright.models.norms import Norm
 from boxwright.models.objects import Objects, gather_objects
-from boxwright.models.sampling import Choice, Draw
-from boxwright.models.select import Candidates, DetectionSelector, per_image
+from boxwright.models.sampling import Draw, DrawKind
+from boxwright.models.select import DetectionSelector, gather_candidates
 from boxwright.types import Batch, RawDetections
 
 FIRST_AVERAGE, AVERAGE_MOMENTUM = 100.0, 0.9  # of the moving number of positives that losses are divided by
@@ -128,6 +130,39 @@ class DenseLoss:
         return self.class_loss.weight * (loss.sum(dim=1) * share).sum()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DenseDecoder:
+    """The best of each level as boxes. `clips_before_nms`: to the images; `in_original`: boxes compete there."""
+
+    coder: BoxCoder
+    pre_nms_top_k: int
+    clips_before_nms: bool
+    in_original: bool
+
+    def __call__(self, dense: DensePredictions, frames: Frames) -> tuple[Tensor, Tensor, Tensor]:
+        """-> (B, M, 4) boxes in the network frame, (B, M) scores and labels; each level's best first."""
+        parts = []
+        for logits, deltas, anchors in zip(dense.logits, dense.deltas, dense.anchors, strict=True):
+            num_classes = logits.shape[2]
+            best, index = logits.float().flatten(1).topk(min(self.pre_nms_top_k, logits[0].numel()), dim=1)
+            anchor, label = index // num_classes, index % num_classes
+            picked = deltas.gather(1, anchor[..., None].expand(-1, -1, 4)).float()
+            boxes = self.coder.decode(picked.flatten(0, 1), anchors[anchor].flatten(0, 1)).view_as(picked)
+            parts.append((boxes, best.sigmoid(), label))
+        boxes, scores, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        if self.clips_before_nms:
+            boxes = self._by_image(partial(clip_to_images, sizes=frames.network, offset=self.coder.offset), boxes)
+        return boxes, scores, labels
+
+    def to_competing(self, boxes: Tensor, frames: Frames) -> Tensor:
+        """(B, M, 4) boxes in the network frame -> in that in which they compete."""
+        return self._by_image(frames.to_original, boxes) if self.in_original else boxes
+
+    def _by_image(self, change: Callable[[Tensor, Tensor], Tensor], boxes: Tensor) -> Tensor:
+        image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
+        return change(boxes.flatten(0, 1), image).view_as(boxes)
+
+
 class RetinaNet(nn.Module):
     """Keys: backbone.*, neck.*, head.*."""
 
@@ -138,110 +173,103 @@ class RetinaNet(nn.Module):
         *,
         backbone: nn.Module,
         neck: nn.Module | None,
-        levels: Sequence[str],
-        head: RetinaNetHead,
+        head: nn.Module,
         anchors: Anchors,
-        coder: BoxCoder,
-        training_loss: DenseLoss,
+        decode: DenseDecoder,
         select: DetectionSelector,
-        score_threshold: float,
-        pre_nms_top_k: int,
-        min_size: float,
-        clips_before_nms: bool,
-        selects_in_original: bool,
-        num_classes: int,
+        training_loss: DenseLoss,
         pad_to: int,
     ) -> None:
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
-        self.levels = tuple(levels)
         self.anchors = anchors
-        self.coder = coder
-        self.training_loss = training_loss
+        self.decode = decode
         self.select = select
-        self.score_threshold = score_threshold
-        self.pre_nms_top_k = pre_nms_top_k
-        self.min_size = min_size
-        self.clips_before_nms = clips_before_nms
-        self.selects_in_original = selects_in_original
-        self.num_classes = num_classes
+        self.training_loss = training_loss
         self.pad_to = pad_to
         self.register_buffer("moving_average", torch.tensor(FIRST_AVERAGE), persistent=False)
 
+    @property
+    def num_classes(self) -> int:
+        return self.select.num_classes
+
+    @property
+    def box_offset(self) -> float:
+        return self.decode.coder.offset
+
+    proposes = True  # nothing is needed beside the images
+
     def forward(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> list[RawDetections]:
         """Images -> what is found in each, in the network frame. There is no place for proposals."""
-        return self._detect(self.predict(batch), make_frames(batch, pad_to=self.pad_to))
+        frames = make_frames(batch, pad_to=self.pad_to)
+        return self.results(self.run(batch.images, frames), frames)
+
+    def run(
+        self,
+        images: Tensor,
+        frames: Frames,
+        *,
+        proposals: Sequence[Tensor] | None = None,
+        counts: bool | None = None,
+    ) -> ForwardPass:
+        """(B, 3, H, W) images -> everything that is made of them.
+
+        `counts`: shapes may depend on what is in the images; None: on CPUs, where nothing waits for that.
+        """
+        counts = images.device.type == "cpu" if counts is None else counts
+        features = self.features(images)
+        dense = self.predict(features, frames.batch_size)
+        network_boxes, scores, labels = self.decode(dense, frames)
+        boxes = self.decode.to_competing(network_boxes, frames)
+        is_likely = self.select.is_likely(boxes[:, :, None], scores[..., None])
+        limit = None if counts else scores.shape[1]
+        found = gather_candidates(boxes[:, :, None], scores[..., None], is_likely, limit=limit)
+        found = replace(found, labels=labels.gather(1, found.source))
+        chosen = self.select(found, counts=counts)
+        of_network = network_boxes.gather(1, chosen.source[..., None].expand(-1, -1, 4))
+        detected = detected_rows(chosen, of_network if self.decode.in_original else None, compact=counts)
+        return ForwardPass(features, dense, None, None, detected)
+
+    def results(self, run: ForwardPass, frames: Frames) -> list[RawDetections]:
+        """The detections of each image, in the host's memory."""
+        found = run.detected.on_host(len(frames))
+        assert found is not None, "there is room for all that a level may give"
+        return found
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised and padded images -> maps by level."""
         features: dict[str, Tensor] = self.backbone(images)
         return features if self.neck is None else self.neck(features)
 
-    def predict(self, batch: Batch) -> DensePredictions:
-        return self._dense(self.features(batch.images), batch)
-
-    def _dense(self, features: dict[str, Tensor], batch: Batch) -> DensePredictions:
-        maps = [features[level] for level in self.levels]
+    def predict(self, features: Mapping[str, Tensor], batch_size: tuple[int, int]) -> DensePredictions:
+        """Maps by level, (height, width) of the padded batch -> logits, deltas and anchors of every level."""
+        maps = [features[level] for level in self.anchors.strides]
         logits, deltas = self.head(maps)
-        size = (int(batch.images.shape[2]), int(batch.images.shape[3]))
-        return DensePredictions(logits, deltas, self.anchors(maps, size), map_sizes(maps))
-
-    def _detect(self, dense: DensePredictions, frames: Frames) -> list[RawDetections]:
-        boxes, scores, labels, image = self._best_of_levels(dense, frames)
-        if self.clips_before_nms:
-            boxes = clip_to_images(boxes, image, frames.network, offset=self.coder.offset)
-        network_boxes = boxes
-        if self.selects_in_original:
-            boxes = frames.to_original(boxes, image)
-        kept = boxes.isfinite().all(dim=1)
-        if self.min_size > 0:
-            kept &= (network_boxes[:, 2:] - network_boxes[:, :2] + self.coder.offset >= self.min_size).all(dim=1)
-        source = torch.arange(len(boxes), device=boxes.device)
-        candidates = Candidates(boxes, scores, labels, image, source)[kept.nonzero()[:, 0]]
-        chosen = self.select(candidates, num_classes=self.num_classes)
-        original = chosen.boxes if self.selects_in_original else None
-        return per_image(
-            chosen.image, len(frames), network_boxes[chosen.source], chosen.scores, chosen.labels, original
-        )
-
-    def _best_of_levels(self, dense: DensePredictions, frames: Frames) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each level and image the best scores above the threshold -> boxes, scores, labels, image, all (N, ...)."""
-        parts = []
-        for logits, deltas, anchors in zip(dense.logits, dense.deltas, dense.anchors, strict=True):
-            flat = logits.float().flatten(1)
-            best, index = flat.topk(min(self.pre_nms_top_k, flat.shape[1]), dim=1)
-            scores = best.sigmoid()
-            image, place = (scores > self.score_threshold).nonzero(as_tuple=True)
-            anchor, label = index[image, place] // self.num_classes, index[image, place] % self.num_classes
-            boxes = self.coder.decode(deltas[image, anchor].float(), anchors[anchor])
-            parts.append((boxes, scores[image, place], label, image))
-        boxes, scores, labels, image = (torch.cat(part) for part in zip(*parts, strict=True))
-        return boxes, scores, labels, image
+        return DensePredictions(logits, deltas, self.anchors(maps, batch_size), map_sizes(maps))
 
     def trace(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> dict[str, Any]:
         """Every stage of one forward pass by name, in order."""
-        features = self.features(batch.images)
-        dense = self._dense(features, batch)
-        found = self._detect(dense, make_frames(batch, pad_to=self.pad_to))
-        by_level = {
-            name: dict(zip(self.levels, values, strict=True))
-            for name, values in (("box scores", dense.logits), ("box deltas", dense.deltas), ("anchors", dense.anchors))
-        }
-        return {"image": batch.images, "features": features, **by_level, "detections": found}
+        frames = make_frames(batch, pad_to=self.pad_to)
+        run = self.run(batch.images, frames)
+        assert run.dense is not None
+        parts = (("box scores", run.dense.logits), ("box deltas", run.dense.deltas), ("anchors", run.dense.anchors))
+        by_level = {name: dict(zip(self.anchors.strides, values, strict=True)) for name, values in parts}
+        found = self.results(run, frames)
+        return {"image": batch.images, "features": dict(run.features), **by_level, "detections": found}
 
     def losses(
         self,
         batch: Batch,
         *,
-        sampling: Choice = "random",
+        sampling: DrawKind = "random",
         seeds: Tensor | None = None,
         proposals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Images with targets -> loss_class and loss_box. Every anchor trains: nothing is drawn."""
-        objects = gather_objects(batch, num_classes=self.num_classes, box_offset=self.coder.offset)
+        objects = gather_objects(batch, num_classes=self.num_classes, box_offset=self.box_offset)
         frames = make_frames(batch, pad_to=self.pad_to)
         class_loss, box_loss = self.training_loss(
-            self.predict(batch),
+            self.predict(self.features(batch.images), frames.batch_size),
             objects,
             frames,
             self.anchors,

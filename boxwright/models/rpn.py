@@ -1,6 +1,6 @@
 """The region proposal network: object or not, and where exactly, for every anchor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, cast
@@ -22,12 +22,12 @@ from boxwright.models.proposals import ProposalSelector
 from boxwright.models.sampling import RPN_STREAM, Draw, Rows, Sampler
 from boxwright.transfer import send
 
-Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+PredictionsAt = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 ClassAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_level"]
 BoxAverage = Literal["batch_size", "sampled", "sampled_or_one", "per_image"]
 
 
-class RPN(nn.Module):
+class RPNHead(nn.Module):
     """3x3 convolutions with ReLU, then 1x1 ones for logits and deltas; one set of weights for all levels.
 
     Keys: convs.0.weight, convs.0.bias, ..., score.weight, score.bias, delta.weight, delta.bias. Of A anchors per cell
@@ -35,40 +35,29 @@ class RPN(nn.Module):
     2 a + 1 for background, of which only the difference counts.
     """
 
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        conv_channels: Sequence[int],
-        two_logits: bool,
-        anchors: Anchors,
-        select: ProposalSelector,
-        training_loss: "RPNLoss",
-    ) -> None:
+    def __init__(self, *, in_channels: int, conv_channels: Sequence[int], two_logits: bool, num_anchors: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList()
         for channels in conv_channels:
             self.convs.append(ConvNorm(in_channels, channels, kernel_size=3, activation="relu"))
             in_channels = channels
         self.two_logits = two_logits
-        self.score = ConvNorm(in_channels, anchors.per_cell * (2 if two_logits else 1), kernel_size=1)
-        self.delta = ConvNorm(in_channels, anchors.per_cell * 4, kernel_size=1)
-        self.anchors = anchors
-        self.select = select
-        self.training_loss = training_loss
+        self.num_anchors = num_anchors
+        self.score = ConvNorm(in_channels, num_anchors * (2 if two_logits else 1), kernel_size=1)
+        self.delta = ConvNorm(in_channels, num_anchors * 4, kernel_size=1)
         for layer in [*self.convs, self.score, self.delta]:
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, maps: Sequence[Tensor], batch_size: tuple[int, int]) -> DensePredictions:
-        """Maps (B, C, H, W) of the levels, (height, width) of the padded batch -> logits (B, N_l) and deltas."""
+    def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps (B, C, H, W) of the levels -> per level logits (B, H W A) and deltas (B, H W A, 4)."""
         logits, deltas = [], []
         for x in maps:
             for conv in self.convs:
                 x = conv(x)
             logits.append(self._logits(self.score(x)))
             deltas.append(per_anchor(self.delta(x), 4))
-        return DensePredictions(logits, deltas, self.anchors(maps, batch_size), map_sizes(maps))
+        return logits, deltas
 
     def _logits(self, scores: Tensor) -> Tensor:
         if not self.two_logits:
@@ -76,40 +65,79 @@ class RPN(nn.Module):
         both = per_anchor(scores, 2)
         return both[..., 0] - both[..., 1]
 
-    def predict_for_training(self, maps: Sequence[Tensor], batch_size: tuple[int, int]) -> DensePredictions:
-        """As `forward`, without gradients where `losses` looks at the few anchors it draws a second time.
-
-        Of some 80,000 cells an image some 200 have a loss; all others would have gradients of zero.
-        """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._looks_again):
-            return self(maps, batch_size)  # type: ignore[no-any-return]
-
-    def losses(
-        self, maps: Sequence[Tensor], dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw
-    ) -> dict[str, Tensor]:
-        """-> loss_rpn_class and loss_rpn_box; `dense` is what `predict_for_training` said of `maps`."""
-        look = partial(self._look_again, maps) if self._looks_again else dense.at
-        return self.training_loss(dense, objects, frames, draw, self.anchors, look)
-
     @property
-    def _looks_again(self) -> bool:
-        """Cells are looked at one by one where one convolution without a norm stands between the map and the logits."""
+    def recomputes(self) -> bool:
+        """Whether `at` knows how: one convolution without a norm stands between the map and the logits."""
         return len(self.convs) == 1 and cast(ConvNorm, self.convs[0]).norm is None
 
-    def _look_again(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
+    def at(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (S,) and deltas (S, 4) of S anchors, computed from the cells around them alone."""
-        cell = anchor // self.anchors.per_cell
-        of_cell = anchor - cell * self.anchors.per_cell
+        cell = anchor // self.num_anchors
+        of_cell = anchor - cell * self.num_anchors
         conv = cast(ConvNorm, self.convs[0])
-        weight, bias = conv.weight, conv.bias
         around = neighbourhoods(maps, image, cell)
-        x = activate(F.linear(around, weight.permute(0, 2, 3, 1).flatten(1), bias), conv.activation)
-        scores, deltas = (_on_vectors(layer, x) for layer in (self.score, self.delta))
-        deltas = deltas.view(len(x), self.anchors.per_cell, 4)
+        x = activate(F.linear(around, conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias), conv.activation)
+        scores, deltas = (F.linear(x, layer.weight.flatten(1), layer.bias) for layer in (self.score, self.delta))
+        deltas = deltas.view(len(x), self.num_anchors, 4)
         row = torch.arange(len(x), device=x.device)
         if not self.two_logits:
             return scores[row, of_cell], deltas[row, of_cell]
         return scores[row, 2 * of_cell] - scores[row, 2 * of_cell + 1], deltas[row, of_cell]
+
+
+class RPN(nn.Module):
+    """A head over the levels, its anchors, and what is made of both.
+
+    Keys: head.*. Another head is a module that takes maps and gives logits and deltas as `RPNHead.forward` does.
+    """
+
+    def __init__(
+        self, *, head: nn.Module, anchors: Anchors, select: ProposalSelector, training_loss: "RPNLoss"
+    ) -> None:
+        super().__init__()
+        self.head = head
+        self.anchors = anchors
+        self.select = select
+        self.training_loss = training_loss
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Those that it reads, fine to coarse."""
+        return tuple(self.anchors.strides)
+
+    def forward(self, features: Mapping[str, Tensor], batch_size: tuple[int, int]) -> DensePredictions:
+        """Maps (B, C, H, W) by level, (height, width) of the padded batch -> logits (B, N_l) and deltas."""
+        maps = self._maps(features)
+        logits, deltas = self.head(maps)
+        return DensePredictions(logits, deltas, self.anchors(maps, batch_size), map_sizes(maps))
+
+    def predict_for_training(self, features: Mapping[str, Tensor], batch_size: tuple[int, int]) -> DensePredictions:
+        """As `forward`, without gradients where `losses` computes the few anchors it draws a second time.
+
+        Of some 80,000 cells an image some 200 have a loss; all others would have gradients of zero.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._recompute_sampled is None):
+            return self(features, batch_size)  # type: ignore[no-any-return]
+
+    def losses(
+        self,
+        features: Mapping[str, Tensor],
+        dense: DensePredictions,
+        objects: Objects,
+        frames: Frames,
+        draw: Draw,
+    ) -> dict[str, Tensor]:
+        """-> loss_rpn_class and loss_rpn_box; `dense` is what `predict_for_training` said of `features`."""
+        recompute = self._recompute_sampled
+        at = dense.at if recompute is None else partial(recompute, self._maps(features))
+        return self.training_loss(dense, objects, frames, draw, self.anchors, at)
+
+    @property
+    def _recompute_sampled(self) -> Callable[..., tuple[Tensor, Tensor]] | None:
+        return self.head.at if isinstance(self.head, RPNHead) and self.head.recomputes else None
+
+    def _maps(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        return [features[level] for level in self.levels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +153,9 @@ class RPNLoss:
     box_average: BoxAverage
 
     def __call__(
-        self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw, anchors: Anchors, look: Look
+        self, dense: DensePredictions, objects: Objects, frames: Frames, draw: Draw, anchors: Anchors, at: PredictionsAt
     ) -> dict[str, Tensor]:
-        """`look` gives logits and deltas of the anchors that are drawn, with gradients."""
+        """`at` gives logits (S,) and deltas (S, 4), with gradients, of anchors by their (S,) image and number."""
         logits = dense.all_logits.detach().float()
         assigned = self.assigner(dense, objects, frames, anchors)
         positive, negative = assigned.label == POSITIVE, assigned.label == NEGATIVE
@@ -140,7 +168,7 @@ class RPNLoss:
             positive, negative = self.sampler(positive, negative, keys)
         rows = draw.rows(positive | negative, most=self.sampler.most(positive.shape[1]))
         is_positive = positive[rows.image, rows.place] & rows.is_real
-        drawn, deltas = look(rows.image, rows.place)
+        drawn, deltas = at(rows.image, rows.place)
         class_loss = _losses(drawn.float(), is_positive).masked_fill(~rows.is_real, 0)
         places = targets = dense.all_anchors[rows.place]
         if len(assigned.objects):
@@ -176,12 +204,6 @@ class RPNLoss:
         if average == "sampled":
             return at_least_one(positive.sum() + negative.sum())
         return at_least_one((positive.sum(dim=1).clamp(min=1) + negative.sum(dim=1).clamp(min=1)).sum())
-
-
-def _on_vectors(layer: ConvNorm, x: Tensor) -> Tensor:
-    """A 1x1 convolution on (S, C) -> (S, O)."""
-    weight, bias = layer.weight, layer.bias
-    return F.linear(x, weight.flatten(1), bias)
 
 
 def neighbourhoods(maps: Sequence[Tensor], image: Tensor, cell: Tensor) -> Tensor:

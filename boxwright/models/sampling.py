@@ -9,7 +9,7 @@ from torch import Tensor
 
 from boxwright.transfer import send
 
-Choice = Literal["random", "first"]
+DrawKind = Literal["random", "first"]
 SEEDS = 2**62  # seeds are below
 RPN_STREAM, KEYPOINT_STREAM, BOX_STREAM = 0, 1, 2  # and one more for each stage of a cascade
 
@@ -33,7 +33,7 @@ class Draw:
     count.
     """
 
-    choice: Choice = "random"
+    kind: DrawKind = "random"
     seeds: Tensor | None = None
     pads: bool = False
 
@@ -53,7 +53,7 @@ class Draw:
         scores change with the last bit of a score.
         """
         places = torch.arange(shape[1], device=device)
-        if self.choice == "first":
+        if self.kind == "first":
             return places.float().expand(shape)
         seeds = torch.randint(SEEDS, (shape[0],)) if self.seeds is None else self.seeds
         starts = send(_mixed(seeds * 1021 + stream), device)

@@ -11,7 +11,7 @@ from boxwright.ops.masks import paste_masks, paste_masks_rle
 from boxwright.ops.outlines import Outlines, rasterize_outlines, rasterize_polygons
 from boxwright.ops.overlap import box_iou, generalized_box_iou, mask_iou
 from boxwright.ops.pooling import roi_align, roi_crop, roi_pool
-from boxwright.ops.suppression import box_voting, nms, nms_keep, soft_nms
+from boxwright.ops.suppression import box_voting, nms, nms_keep, soft_nms, soft_nms_keep
 
 __all__ = [
     "BACKENDS",
@@ -37,6 +37,7 @@ __all__ = [
     "roi_crop",
     "roi_pool",
     "soft_nms",
+    "soft_nms_keep",
     "use_backend",
     "which_ran",
 ]

@@ -39,6 +39,31 @@ def nms(
     return _by_score(keep, scores.detach())[0]
 
 
+def soft_nms_keep(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor,
+    *,
+    method: Literal["linear", "gaussian"] = "linear",
+    sigma: float = 0.5,
+    iou_threshold: float = 0.3,
+    min_score: float = 0.001,
+    offset: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """(N, 4) boxes, (N,) scores, (N,) int64 groups -> (N,) bool which boxes stay, (N,) new scores, both as the input.
+
+    Within a group each box, from the highest score down, lowers the scores of the boxes it touches: times 1 - IoU above
+    `iou_threshold` ("linear"), or times exp(-IoU^2 / sigma) ("gaussian"). A touched box below `min_score` is dropped.
+    """
+    if method not in SOFT_METHODS:
+        raise ShapeError(f"soft_nms has no method {method!r}; expected one of {', '.join(SOFT_METHODS)}")
+    boxes, scores, groups = _prepare(boxes, scores, groups)
+    new_scores, keep = torch.ops.boxwright.soft_nms(
+        boxes, scores, groups, method, sigma, iou_threshold, min_score, offset
+    )
+    return keep, new_scores
+
+
 def soft_nms(
     boxes: Tensor,
     scores: Tensor,
@@ -50,18 +75,9 @@ def soft_nms(
     min_score: float = 0.001,
     offset: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """(N, 4) boxes, (N,) scores, (N,) int64 groups -> (K,) int64 indices and (K,) new scores, by descending new score.
-
-    Within a group each box, from the highest score down, lowers the scores of the boxes it touches: times 1 - IoU above
-    `iou_threshold` ("linear"), or times exp(-IoU^2 / sigma) ("gaussian"). A touched box below `min_score` is dropped.
-    """
-    if method not in SOFT_METHODS:
-        raise ShapeError(f"soft_nms has no method {method!r}; expected one of {', '.join(SOFT_METHODS)}")
-    boxes, scores, groups = _prepare(boxes, scores, groups)
-    new_scores, keep = torch.ops.boxwright.soft_nms(
-        boxes, scores, groups, method, sigma, iou_threshold, min_score, offset
-    )
-    return _by_score(keep, new_scores)
+    """As `soft_nms_keep` -> (K,) int64 indices of the boxes that stay and (K,) new scores, by descending new score."""
+    rule = {"method": method, "sigma": sigma, "iou_threshold": iou_threshold, "min_score": min_score, "offset": offset}
+    return _by_score(*soft_nms_keep(boxes, scores, groups, **rule))  # type: ignore[arg-type]
 
 
 def box_voting(

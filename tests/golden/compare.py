@@ -168,7 +168,7 @@ class Comparison:
             frames = make_frames(batch, pad_to=detector.config.model.input.pad_to)
             boxes = self._recorded_proposals()
             image = torch.zeros(len(boxes), dtype=torch.int64)
-            result = detector.model.boxes.predict(traced["features"], boxes, image, frames)
+            result = detector.model.judge(traced["features"], boxes, image, frames)
         for name in self._names(self.original.pooled):
             yield self._sampled("pooled", name, result.stages[0].pooled)
         scores, deltas = 0.0, 0.0

@@ -87,9 +87,9 @@ DETECTRON_BLOBS = {
     "fpn_inner_res3_3_sum_lateral_gn_s": "neck.lateral.c3.norm.weight",
     "fpn_res2_2_sum_w": "neck.output.p2.weight",
     "fpn_6_w": "neck.extra.p6.weight",
-    "conv_rpn_fpn2_w": "rpn.convs.0.weight",
-    "rpn_cls_logits_fpn2_b": "rpn.score.bias",
-    "rpn_bbox_pred_fpn2_w": "rpn.delta.weight",
+    "conv_rpn_fpn2_w": "rpn.head.convs.0.weight",
+    "rpn_cls_logits_fpn2_b": "rpn.head.score.bias",
+    "rpn_bbox_pred_fpn2_w": "rpn.head.delta.weight",
     "head_conv1_w": "box_head.convs.0.weight",
     "head_conv4_gn_b": "box_head.convs.3.norm.bias",
     "fc6_w": "box_head.fcs.0.weight",
@@ -141,7 +141,7 @@ def test_an_efficientnet_of_each_lineage_has_our_names(mark, key, ours):
 
 OLD_TORCHVISION = [
     ("backbone.fpn.inner_blocks.3.weight", "neck.lateral.c5.weight"),
-    ("rpn.head.conv.weight", "rpn.convs.0.weight"),
+    ("rpn.head.conv.weight", "rpn.head.convs.0.weight"),
     ("roi_heads.mask_head.mask_fcn4.bias", "mask_head.convs.3.bias"),
     ("roi_heads.keypoint_head.14.weight", "keypoint_head.convs.7.weight"),
     ("head.regression_head.conv.6.bias", "head.box_convs.3.bias"),
@@ -163,7 +163,7 @@ def test_an_rpn_with_softmax_has_object_and_background_side_by_side():
         "RPN.RPN_bbox_pred.bias": torch.zeros(12),
     }
     ours = detectron_pytorch_weights.from_detectron_pytorch(theirs)
-    assert ours["rpn.score.bias"].tolist() == [20, 10, 21, 11, 22, 12]
+    assert ours["rpn.head.score.bias"].tolist() == [20, 10, 21, 11, 22, 12]
     again = detectron_pytorch_weights.to_detectron_pytorch(ours)
     assert again["RPN.RPN_cls_score.weight"].flatten().tolist() == [10, 11, 12, 20, 21, 22]
 

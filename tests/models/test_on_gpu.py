@@ -79,7 +79,7 @@ def test_detections_are_those_of_the_cpu_and_wait_once(kind):
     found = model(there)
     frames = make_frames(there, pad_to=model.pad_to)
     with without_waiting():
-        model.run_fixed(there.images, frames)
+        model.run(there.images, frames)
     for one, other in zip(found, expected, strict=True):
         assert one.labels.tolist() == other.labels.tolist()
         torch.testing.assert_close(one.boxes, other.boxes, rtol=1e-3, atol=1e-2)

@@ -26,12 +26,16 @@ def losses_and_gradients(detector):
 def test_losses_and_gradients_are_those_of_the_whole_maps(kind, score, monkeypatch):
     torch.manual_seed(0)
     detector = Detector(config=small(kind, f"model.proposals.score={score}"))
-    torch.nn.init.normal_(detector.model.rpn.score.weight, std=0.1)
+    torch.nn.init.normal_(detector.model.rpn.head.score.weight, std=0.1)
     losses, gradients = losses_and_gradients(detector)
     monkeypatch.setattr(RPN, "_looks_again", False)
     expected_losses, expected = losses_and_gradients(detector)
     assert_close(losses, expected_losses, atol=1e-6, rtol=1e-5)
-    assert {"rpn.convs.0.weight", "rpn.score.bias", "rpn.delta.weight"} <= gradients.keys() == expected.keys()
+    assert (
+        {"rpn.head.convs.0.weight", "rpn.head.score.bias", "rpn.head.delta.weight"}
+        <= gradients.keys()
+        == expected.keys()
+    )
     for name, gradient in gradients.items():
         assert_close(gradient, expected[name], atol=2e-5 * expected[name].abs().max().item() + 1e-9, rtol=1e-4)
 
@@ -40,15 +44,15 @@ def test_a_step_leaves_nothing_of_the_weights_before_it():
     torch.manual_seed(0)
     detector = Detector(config=small("mask"))
     losses_and_gradients(detector)
-    rpn = detector.model.rpn
-    assert all(layer.fast.packed is None for layer in (rpn.convs[0], rpn.score, rpn.delta))
+    head = detector.model.rpn.head
+    assert all(layer.fast.packed is None for layer in (head.convs[0], head.score, head.delta))
 
 
 def test_a_network_of_two_convolutions_learns_from_whole_maps():
     torch.manual_seed(0)
     detector = Detector(config=small("mask", "model.proposals.conv_channels=[32, 32]"))
     _, gradients = losses_and_gradients(detector)
-    assert gradients["rpn.convs.0.weight"].abs().sum() > 0
+    assert gradients["rpn.head.convs.0.weight"].abs().sum() > 0
 
 
 def test_the_neighbourhood_of_no_cell_is_empty():

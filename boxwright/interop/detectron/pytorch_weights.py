@@ -69,9 +69,9 @@ def _backgrounds_first(state: State) -> State:
 
 def _with_two_logits(state: State, change: Callable[[Tensor], Tensor]) -> State:
     """`change` applied to the RPN's logits where each anchor, of four deltas, has two."""
-    if "rpn.score.bias" not in state or 2 * len(state["rpn.score.bias"]) != len(state["rpn.delta.bias"]):
+    if "rpn.head.score.bias" not in state or 2 * len(state["rpn.head.score.bias"]) != len(state["rpn.head.delta.bias"]):
         return state
-    return state | {name: change(state[name]) for name in ("rpn.score.weight", "rpn.score.bias")}
+    return state | {name: change(state[name]) for name in ("rpn.head.score.weight", "rpn.head.score.bias")}
 
 
 def _stage(theirs: str, ours: str) -> tuple[Pair, ...]:
@@ -108,9 +108,9 @@ def _gn_pyramid() -> tuple[Pair, ...]:
 
 def _rpn(theirs: str) -> tuple[Pair, ...]:
     return (
-        (f"{theirs}_conv.{{*p}}", "rpn.convs.0.{*p}"),
-        (f"{theirs}_cls_score.{{*p}}", "rpn.score.{*p}"),
-        (f"{theirs}_bbox_pred.{{*p}}", "rpn.delta.{*p}"),
+        (f"{theirs}_conv.{{*p}}", "rpn.head.convs.0.{*p}"),
+        (f"{theirs}_cls_score.{{*p}}", "rpn.head.score.{*p}"),
+        (f"{theirs}_bbox_pred.{{*p}}", "rpn.head.delta.{*p}"),
     )
 
 

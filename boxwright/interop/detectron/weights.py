@@ -47,14 +47,14 @@ def detectron_names(*, c5: str) -> Names:
         *_stage("res{l}", "backbone.c{l}"),
         *_stage("_[mask]_res5", "mask_head.c5"),
         *_pyramid(),
-        ("conv_rpn", "rpn.convs.0"),
-        ("rpn_cls_logits", "rpn.score"),
-        ("rpn_bbox_pred", "rpn.delta"),
+        ("conv_rpn", "rpn.head.convs.0"),
+        ("rpn_cls_logits", "rpn.head.score"),
+        ("rpn_bbox_pred", "rpn.head.delta"),
         *(
             (f"{theirs}_fpn{{l}}", ours)
-            for theirs, ours in (("conv_rpn", "rpn.convs.0"), ("rpn_cls_logits", "rpn.score"))
+            for theirs, ours in (("conv_rpn", "rpn.head.convs.0"), ("rpn_cls_logits", "rpn.head.score"))
         ),
-        ("rpn_bbox_pred_fpn{l}", "rpn.delta"),
+        ("rpn_bbox_pred_fpn{l}", "rpn.head.delta"),
         ("head_conv{i+1}", "box_head.convs.{i}"),
         ("fc{i+6}", "box_head.fcs.{i}"),
         ("cls_score", "box_head.score"),

@@ -94,10 +94,10 @@ def _mask(theirs: str, ours: str) -> tuple[Pair, ...]:
 
 
 _TWO_STAGE: tuple[Pair, ...] = (
-    ("rpn_head.rpn_conv.{*p}", "rpn.convs.0.{*p}"),
-    ("rpn_head.rpn_conv.{i}.conv.{*p}", "rpn.convs.{i}.{*p}"),
-    ("rpn_head.rpn_cls.{*p}", "rpn.score.{*p}"),
-    ("rpn_head.rpn_reg.{*p}", "rpn.delta.{*p}"),
+    ("rpn_head.rpn_conv.{*p}", "rpn.head.convs.0.{*p}"),
+    ("rpn_head.rpn_conv.{i}.conv.{*p}", "rpn.head.convs.{i}.{*p}"),
+    ("rpn_head.rpn_cls.{*p}", "rpn.head.score.{*p}"),
+    ("rpn_head.rpn_reg.{*p}", "rpn.head.delta.{*p}"),
     *_box("roi_head.bbox_head", "box_head"),
     *_box("roi_head.bbox_head.{s}", "box_stages.{s}"),
     *_mask("roi_head.mask_head", "mask_head"),

@@ -100,9 +100,9 @@ def _conv_box(fc_index: int) -> tuple[Pair, ...]:
 
 
 _OTHERS: tuple[Pair, ...] = (
-    *_sequence("rpn.head.conv.{i}", "rpn.convs.{i}"),
-    ("rpn.head.cls_logits.{*p}", "rpn.score.{*p}"),
-    ("rpn.head.bbox_pred.{*p}", "rpn.delta.{*p}"),
+    *_sequence("rpn.head.conv.{i}", "rpn.head.convs.{i}"),
+    ("rpn.head.cls_logits.{*p}", "rpn.head.score.{*p}"),
+    ("rpn.head.bbox_pred.{*p}", "rpn.head.delta.{*p}"),
     ("roi_heads.box_predictor.cls_score.{*p}", "box_head.score.{*p}"),
     ("roi_heads.box_predictor.bbox_pred.{*p}", "box_head.delta.{*p}"),
     *_sequence("roi_heads.mask_head.{i}", "mask_head.convs.{i}"),

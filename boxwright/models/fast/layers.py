@@ -58,7 +58,7 @@ class FastConv:
             return None
         weight, bias = folded(layer.weight, layer.bias, *affine) if affine else (layer.weight, layer.bias)
         convolve = TrainedWinograd.apply if is_winograd else layer.convolve
-        out = convolve(x, weight, bias)  # type: ignore[no-untyped-call]
+        out = convolve(x, weight, bias)
         return layer.finish(out if affine or layer.norm is None else layer.norm(out), residual)
 
     def quantises(self, layer: "ConvNorm") -> bool:

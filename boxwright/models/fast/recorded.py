@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boxwright.models.fixed_select import FixedChoice
+from boxwright.models.detected import ForwardPass
 from boxwright.models.frames import Frames
-from boxwright.models.rcnn import RCNN, Detected
+from boxwright.models.rcnn import RCNN
+from boxwright.models.retinanet import RetinaNet
 
 Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 
@@ -23,28 +24,28 @@ WARM_UP = 3  # runs before a recording, in which kernels are compiled and librar
 class Recording:
     images: Tensor
     frames: Frames
-    result: tuple[Detected, FixedChoice]
+    result: ForwardPass
     play: Callable[[], None]
 
 
 class Recorder:
-    """The model's `run_fixed`, played from a recording where the shape of its images has been seen before.
+    """The model's `run`, played from a recording where the shape of its images has been seen before.
 
     A result is overwritten by the next one of its shape. Weights are read where they lie, with whatever was written
     there since; where they have been replaced, recordings are made anew.
     """
 
-    def __init__(self, model: RCNN, *, record: Record | None = None) -> None:
+    def __init__(self, model: RCNN | RetinaNet, *, record: Record | None = None) -> None:
         self.model = model
         self.record = record or CudaGraphs()
         self._recordings: OrderedDict[object, Recording | None] = OrderedDict()
 
-    def __call__(self, images: Tensor, frames: Frames) -> tuple[Detected, FixedChoice]:
+    def __call__(self, images: Tensor, frames: Frames) -> ForwardPass:
         weights = tuple(t.data_ptr() for t in chain(self.model.parameters(), self.model.buffers()))
         key = (images.shape, images.stride(), images.dtype, images.device, _autocast_of(images), weights)
         if key not in self._recordings:  # most shapes of a folder of pictures come once
             self._keep(key, None)
-            return self.model.run_fixed(images, frames)
+            return self.model.run(images, frames, counts=False)
         with torch.cuda.device_of(images):  # type: ignore[no-untyped-call]
             recording = self._recordings[key] or self._recorded(images, frames)
             self._keep(key, recording)
@@ -64,7 +65,7 @@ class Recorder:
         images = images.clone()
         own = {f.name: getattr(frames, f.name).clone() for f in fields(frames) if _is_tensor(frames, f.name)}
         frames = replace(frames, **own)
-        result, play = self.record(lambda: self.model.run_fixed(images, frames))
+        result, play = self.record(lambda: self.model.run(images, frames, counts=False))
         return Recording(images, frames, result, play)
 
 

@@ -48,7 +48,7 @@ def _bytes_of(tensor: Tensor) -> NDArray[np.uint8]:
 
 
 @kernel
-def _mix(words, states):  # type: ignore[no-untyped-def]
+def _mix(words, states):
     """(16 N,) uint64 into (16,) uint64: each word moves the state of its lane, and with it what later words do."""
     lanes = np.empty(_LANES, np.uint64)
     for lane in range(_LANES):

@@ -71,13 +71,13 @@ def test_background_moves_last_and_its_boxes_and_masks_go():
         "box_head.score.bias": torch.arange(3.0),
         "box_stages.1.delta.weight": torch.arange(12.0)[:, None],
         "mask_head.logits.bias": torch.arange(3.0),
-        "rpn.score.bias": torch.arange(3.0),
+        "rpn.head.score.bias": torch.arange(3.0),
     }
     ours = background_last(weights)
     assert ours["box_head.score.bias"].tolist() == [1, 2, 0]
     assert ours["box_stages.1.delta.weight"][:, 0].tolist() == list(range(4, 12))
     assert ours["mask_head.logits.bias"].tolist() == [1, 2]
-    assert ours["rpn.score.bias"].tolist() == [0, 1, 2]
+    assert ours["rpn.head.score.bias"].tolist() == [0, 1, 2]
     again = background_last(background_first(ours))
     assert all(torch.equal(again[name], ours[name]) for name in ours)
 

@@ -11,6 +11,7 @@ from boxwright.errors import ConfigError
 from boxwright.models.build import build_model
 from boxwright.models.fast import recorded
 from boxwright.models.fast.recorded import Recorder
+from boxwright.models.frames import make_frames
 from boxwright.types import Batch
 from tests.models.small import small
 
@@ -36,7 +37,9 @@ class ReplayingRecords:
 def tensors_in(value):
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, tuple):
+    if isinstance(value, dict):
+        return [t for one in value.values() for t in tensors_in(one)]
+    if isinstance(value, tuple | list):
         return [t for one in value for t in tensors_in(one)]
     return (
         [t for f in fields(value) for t in tensors_in(getattr(value, f.name))]
@@ -59,6 +62,11 @@ def batch_of(seed, *, width=96, sizes=((64, 80),)):
     return Batch(images, list(sizes), [(128, 160)] * count, [(0.5, 0.5)] * count)
 
 
+def played(model, recorder, batch):
+    frames = make_frames(batch, pad_to=model.pad_to)
+    return model.results(recorder(batch.images, frames), frames)
+
+
 def assert_same(found, expected):
     for one, other in zip(found, expected, strict=True):
         for f in fields(one):
@@ -71,7 +79,7 @@ def test_a_shape_that_comes_again_is_played_with_the_new_images_and_sizes():
     model, records, recorder = model_and_recorder()
     for seed, sizes in ((1, ((64, 80),)), (2, ((64, 80),)), (3, ((50, 96),)), (4, ((64, 96),))):
         batch = batch_of(seed, sizes=sizes)
-        assert_same(model.forward_fixed(batch, run=recorder), model.forward_fixed(batch))
+        assert_same(played(model, recorder, batch), model(batch))
     assert (records.made, records.played) == (1, 3)
 
 
@@ -81,13 +89,13 @@ def test_other_shapes_and_numbers_of_images_have_their_own_recordings(monkeypatc
     model, records, recorder = model_and_recorder()
     batches = batch_of(1), batch_of(1, width=128), batch_of(1, sizes=((64, 80),) * 2)
     for batch in (*batches[:2], *batches[:2]):
-        assert_same(model.forward_fixed(batch, run=recorder), model.forward_fixed(batch))
+        assert_same(played(model, recorder, batch), model(batch))
     assert records.made == 2
-    model.forward_fixed(batches[2], run=recorder)  # takes the place of the first
-    model.forward_fixed(batches[1], run=recorder)
+    played(model, recorder, batches[2])  # takes the place of the first
+    played(model, recorder, batches[1])
     assert records.made == 2
-    model.forward_fixed(batches[0], run=recorder)
-    model.forward_fixed(batches[0], run=recorder)
+    played(model, recorder, batches[0])
+    played(model, recorder, batches[0])
     assert records.made == 3
 
 
@@ -95,15 +103,15 @@ def test_other_shapes_and_numbers_of_images_have_their_own_recordings(monkeypatc
 def test_changed_weights_are_read_and_replaced_ones_recorded_anew():
     model, records, recorder = model_and_recorder()
     batch = batch_of(1)
-    model.forward_fixed(batch, run=recorder)
-    model.forward_fixed(batch, run=recorder)
+    played(model, recorder, batch)
+    played(model, recorder, batch)
     model.box_head.score.bias += torch.linspace(-1, 1, len(model.box_head.score.bias))
     for _ in range(2):
-        assert_same(model.forward_fixed(batch, run=recorder), model.forward_fixed(batch))
+        assert_same(played(model, recorder, batch), model(batch))
     assert records.made == 1
     model.box_head.score.bias = torch.nn.Parameter(model.box_head.score.bias.flip(0))
     for _ in range(2):
-        assert_same(model.forward_fixed(batch, run=recorder), model.forward_fixed(batch))
+        assert_same(played(model, recorder, batch), model(batch))
     assert records.made == 2
 
 
@@ -112,23 +120,6 @@ def test_a_model_on_the_cpu_has_no_recordings():
         bw.Detector(config=small("mask")).record()
 
 
-@pytest.mark.parametrize(("kind", "change"), [("retinanet", ()), ("fast", ()), ("mask", ("test.nms=linear",))])
-def test_a_model_whose_steps_have_no_fixed_size_has_none(kind, change):
-    with pytest.raises(ConfigError, match=r"proposals of its own, test\.nms=hard and no test\.box_voting_iou"):
-        bw.Detector(config=small(kind, *change)).record()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_gpu_plays_what_it_would_compute(precision):
-    torch.manual_seed(0)
-    detector = bw.Detector(config=small("mask"), device="cuda", precision=precision)
-    pictures = [torch.randint(0, 255, (64, 80, 3), dtype=torch.uint8).numpy() for _ in range(4)]
-    expected = [detector(picture) for picture in pictures]
-    detector.record()
-    for picture, other in zip(pictures, expected, strict=True):
-        found = detector(picture)
-        assert found.labels.tolist() == other.labels.tolist()
-        torch.testing.assert_close(found.boxes, other.boxes, rtol=1e-3, atol=1e-2)
-        torch.testing.assert_close(found.scores, other.scores, rtol=1e-3, atol=1e-3)
+def test_a_model_that_takes_its_proposals_from_the_caller_has_none():
+    with pytest.raises(ConfigError, match="recordings need a model with proposals of its own"):
+        bw.Detector(config=small("fast")).record()
