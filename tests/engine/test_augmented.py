@@ -116,13 +116,9 @@ def test_keypoints_that_nobody_can_swap_come_from_upright_views_alone(detector, 
 
 
 def test_the_settings_turn_it_on(detector, picture):
-    config = detector.config
-    try:
-        detector.config = override(config, ["test.augment.short_sides=[64, 96]", "test.augment.flip=false"])
-        found = detector([picture, picture])
-        expected = detect_augmented(detector, picture, detector.config.test.augment)
-    finally:
-        detector.config = config
+    other = detector.with_settings("test.augment.short_sides=[64, 96]", "test.augment.flip=false")
+    found = other([picture, picture])
+    expected = detect_augmented(other, picture, other.config.test.augment)
     assert torch.equal(found[1].boxes, expected.boxes)
     np.testing.assert_array_equal(found[0].image, picture)
 

@@ -102,8 +102,10 @@ def test_a_detector_with_other_settings_shares_the_weights():
 
 def test_of_retinanet_too():
     torch.manual_seed(0)
-    detector = Detector(config=small("retinanet", "test.score_threshold=0"))
-    assert len(detector.with_settings("test.max_detections=3")(PICTURE)) == 3
+    detector = Detector(config=small("retinanet", "test.score_threshold=0")).with_settings("test.max_detections=60")
+    torch.manual_seed(0)
+    expected = Detector(config=small("retinanet", "test.score_threshold=0", "test.max_detections=60"))
+    assert torch.equal(detector(PICTURE).boxes, expected(PICTURE).boxes)
 
 
 @pytest.mark.parametrize("change", ["model.num_classes=4", "train.lr=1"])

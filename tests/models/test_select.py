@@ -112,6 +112,6 @@ def test_candidates_stay_in_order_and_the_best_have_room(limit, places, is_compl
     scores = torch.tensor([[[0.6, 0.0], [0.7, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0], [0.0, 0.3]]])
     found = gather_candidates(boxes, scores, scores > 0, limit=limit)
     assert sources(found) == places
-    assert found.labels[1, 0] == 1
-    assert found.boxes[1, 0].tolist() == [8, 9, 10, 11]
+    assert found.labels[1][found.is_valid[1]].tolist() == [1]
+    assert found.boxes[1][found.is_valid[1]].tolist() == [[8, 9, 10, 11]]
     assert bool(found.is_complete) is is_complete

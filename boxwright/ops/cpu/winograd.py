@@ -24,6 +24,7 @@ BLOCK = 256  # channels that are transformed together, to stay in the second cac
 MOST_AT_ONCE = 1 << 23  # values between the transforms and the products
 TILES_PER_TASK = 32
 OUTPUTS_AT_ONCE = 256  # channels
+HAS_AVX512 = torch.cpu._is_avx512_supported()
 
 
 class WinogradConv:
@@ -32,14 +33,19 @@ class WinogradConv:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.num_out, num_in = weight.shape[:2]
         # Matrix products as 1x1 convolutions in 36 groups, which oneDNN does faster than products one by one; with more
-        # outputs in one of them it would for few tiles lay out the kernels anew, every time.
+        # outputs in one of them it would for few tiles lay out the kernels anew, every time. Without AVX-512 it always
+        # does that for few tiles, which takes a hundred times as long as the products: there they are a batch of 36.
         self.place = ((0, 0), (1, 1), (1, 1), POINTS)
         self.most_tiles = max(MOST_AT_ONCE // (POINTS * (num_in + min(self.num_out, OUTPUTS_AT_ONCE))), TILES_PER_TASK)
         self.weights = []
         for part in weight.split(OUTPUTS_AT_ONCE):
-            values = _kernel_values(part).reshape(POINTS * len(part), num_in, 1, 1)
-            size = [1, POINTS * num_in, 1, self.most_tiles]
-            self.weights.append(torch.ops.mkldnn._reorder_convolution_weight(values, *self.place, size))
+            values = _kernel_values(part)
+            if HAS_AVX512:
+                size = [1, POINTS * num_in, 1, self.most_tiles]
+                values = values.reshape(POINTS * len(part), num_in, 1, 1)
+                self.weights.append(torch.ops.mkldnn._reorder_convolution_weight(values, *self.place, size))
+            else:
+                self.weights.append(values.transpose(1, 2).contiguous())
         self.bias = np.zeros(self.num_out, np.float32) if bias is None else bias.detach().float().numpy()
 
     def __call__(self, x: Tensor, residual: Tensor | None, *, relu: bool) -> Tensor:
@@ -65,10 +71,12 @@ class WinogradConv:
 
     def _multiply(self, values: Tensor, weight: Tensor) -> Tensor:
         """(T, 6, 6, I) -> (T, 6, 6, O)."""
+        if not HAS_AVX512:
+            products = torch.bmm(values.flatten(1, 2).transpose(0, 1), weight).transpose(0, 1)
+            return products.contiguous().view(len(values), INSIDE, INSIDE, -1)
         images = values.flatten(1).t()[None, :, None]
         made = torch.ops.mkldnn._convolution_pointwise(images, weight, None, *self.place, "none", [], "")
-        products: Tensor = made[0, :, 0].t().view(len(values), INSIDE, INSIDE, -1)
-        return products
+        return made[0, :, 0].t().view(len(values), INSIDE, INSIDE, -1)  # type: ignore[no-any-return]
 
 
 def _kernel_values(weight: Tensor) -> Tensor:
