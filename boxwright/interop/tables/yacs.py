@@ -15,6 +15,7 @@ from boxwright.interop.tables.keys import ConfigReport, Key, Mistakes, copied, g
 
 _NUMBERS = (int, float)
 _LARGEST = 10**300  # beyond it no float can follow
+_LONGEST = 20_000  # characters of a text that may be a literal
 
 
 class YacsTree:
@@ -67,7 +68,7 @@ class YacsTree:
 
 def decode(value: Any) -> Any:
     """A string that is a Python literal is that literal, else itself."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > _LONGEST:
         return value
     try:
         with warnings.catch_warnings():
