@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from boxwright.errors import ConfigError
 
-_MOST = 50  # mistakes that are told: the nearest name to each takes milliseconds to find
+_MOST = 20  # mistakes that are told: the nearest name to each takes milliseconds to find
 
 
 def config_error(error: ValidationError, *, root: type[BaseModel], content: Any, where: str) -> ConfigError:

@@ -86,18 +86,18 @@ class YamlBuilder:
             return _SCALARS.construct_yaml_int(yaml.ScalarNode(tag, text))
         if tag == "float":
             return _SCALARS.construct_yaml_float(yaml.ScalarNode(tag, text))
-        raise self.error(event.start_mark, f"the tag {event.tag} is not understood")
+        raise self.error(event.start_mark, f"the tag {event.tag[:80]} is not understood")
 
     def sequence(self, tag: str | None, items: list[Any], mark: Any) -> Any:
         """A finished list; `mark` is where it begins."""
         if tag not in (None, "!", f"{_YAML}seq"):
-            raise self.error(mark, f"the tag {tag} is not understood")
+            raise self.error(mark, f"the tag {tag[:80]} is not understood")
         return items
 
     def mapping(self, tag: str | None, content: dict[Any, Any], mark: Any) -> Any:
         """A finished dictionary; `mark` is where it begins."""
         if tag not in (None, "!", f"{_YAML}map"):
-            raise self.error(mark, f"the tag {tag} is not understood")
+            raise self.error(mark, f"the tag {tag[:80]} is not understood")
         return content
 
     def _take(self, event: Any) -> None:
@@ -113,7 +113,7 @@ class YamlBuilder:
                 self._place(self._close(done), done.event, size=done.size)
             case yaml.AliasEvent():
                 if event.anchor not in self._anchors:
-                    raise self.error(event.start_mark, f"*{event.anchor} refers to nothing that ends before it")
+                    raise self.error(event.start_mark, f"*{event.anchor[:80]} refers to nothing that ends before it")
                 value, size = self._anchors[event.anchor]
                 self._count(size, event.start_mark)
                 self._place(value, event, size=size)

@@ -19,12 +19,13 @@ from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.tables.keys import ConfigReport, leaves, nearest, put
 from boxwright.interop.texts.config_files import check_text, is_readable, read_text
 from boxwright.interop.texts.json_values import parse_data
-from boxwright.interop.texts.python_values import is_python, literal
+from boxwright.interop.texts.python_values import MAX_DEPTH, is_python, literal
 from boxwright.interop.texts.work import Work
 from boxwright.interop.torchvision.config import BUILDERS, is_torchvision, read_torchvision
 from boxwright.interop.zoo.configs import is_published, read_published
 
 Result = tuple[Config, ConfigReport]
+_MAX_LINES = 2_000  # the settings that Detectron prints are 300
 _FLAT = re.compile(r"^[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\s*=\s*\S")
 _OURS = {"model", "data", "train", "test", "base"}
 _MM = ("model", "train_dataloader", "data", "optim_wrapper", "_base_", "default_scope", "dataset_type")
@@ -118,7 +119,7 @@ def _read_mapping(content: Any, text: str, *, source: str, path: Path | None) ->
         case "ours":
             config = load_config(path) if path else parse_config(text, where=source)
             return config, ConfigReport(source=source, dialect="boxwright")
-    names = ", ".join(str(name) for name in list(content)[:8])
+    names = ", ".join(str(name)[:40] for name in list(content)[:8])
     raise ConfigError(
         f"{source}: of no known dialect (it has {names}); known are Boxwright, Detectron, Detectron.pytorch, "
         "Detectron2 (YAML and LazyConfig), mmdetection 2 and 3, and torchvision's builders"
@@ -163,6 +164,8 @@ def _flat_settings(text: str, source: str) -> dict[str, Any]:
         path, equals, value = line.partition("=")
         if not equals or line.startswith("#"):
             continue
+        if number > _MAX_LINES or path.count(".") > MAX_DEPTH:
+            raise ConfigError(f"{source}:{number}: more lines, or longer names, than printed settings have")
         plain = value.strip()
         if plain.endswith(")"):  # else the pattern would look for the end from each place where it may begin
             plain = re.sub(r"\b(?:np\.)?(?:array|float64|float32|int64)\((.*)\)$", r"\1", plain)

@@ -52,7 +52,7 @@ def detectron2_settings(
     """The complete settings of the original: defaults, then bases, then the file, then overrides."""
     mistakes = Mistakes(source)
     settings = YacsTree(KEYS)
-    merged = _merge_bases(content, source=source, folder=path and path.parent, work=Work(path))
+    merged = _merge_bases(dict(content), source=source, folder=path and path.parent, work=Work(path))
     settings.merge(_without_projects(_upgrade(merged), mistakes), mistakes)
     merge_overrides(settings, overrides, mistakes)
     return settings, mistakes
@@ -60,6 +60,7 @@ def detectron2_settings(
 
 def _merge_bases(content: Mapping[Any, Any], *, source: str, folder: Path | None, work: Work) -> dict[Any, Any]:
     """`content` over its `_BASE_` (one or a list), and theirs, to the end."""
+    work.check(content, source=source)
     bases = content.get(BASE_KEY, [])
     names = bases if isinstance(bases, list | tuple) else [bases]
     merged: dict[Any, Any] = {}

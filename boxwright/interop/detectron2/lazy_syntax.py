@@ -13,7 +13,7 @@ from boxwright.errors import ConfigError
 from boxwright.interop.detectron2.lazy_bases import zoo_module
 from boxwright.interop.texts.python_files import Imported, PythonFile
 from boxwright.interop.texts.python_values import parse
-from boxwright.interop.texts.unfolded import MAX_SIZE, check_unfolded
+from boxwright.interop.texts.unfolded import MAX_SIZE
 from boxwright.interop.texts.work import POINTER, Work
 
 TARGET = "_target_"
@@ -142,6 +142,7 @@ class LazyFile(PythonFile):
 
     def _Lambda(self, node: ast.Lambda) -> Imported:  # noqa: N802
         """Kept as text: a norm given as a lambda is recognised by what it names."""
+        self.step(node, 20)
         return Imported(self.written(node, most=300))
 
 
@@ -154,7 +155,7 @@ def read_lazy_text(text: str, *, source: str, folder: Path | None, work: Work) -
         raise ConfigError(f"{source}: return outside a function") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
-    check_unfolded(list(reader.scope.values()), source=source)
+    work.check(list(reader.scope.values()), source=source)
     return {name: value for name, value in reader.scope.items() if not name.startswith("_")}
 
 

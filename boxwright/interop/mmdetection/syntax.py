@@ -11,7 +11,6 @@ from boxwright.interop.texts.config_files import base_path
 from boxwright.interop.texts.json_values import parse_data
 from boxwright.interop.texts.python_files import Imported, PythonFile
 from boxwright.interop.texts.python_values import is_python, parse
-from boxwright.interop.texts.unfolded import check_unfolded
 from boxwright.interop.texts.work import Work
 
 BASE, DELETE = "_base_", "_delete_"
@@ -113,7 +112,7 @@ class MmReader:
         for name in base.keys() & own.keys():
             if isinstance(own[name], Imported):
                 raise ConfigError(f"{source}: {name} is {own[name].name}, which is code and no setting")
-        check_unfolded(list(file.scope.values()), source=source)
+        self.work.check(list(file.scope.values()), source=source)
         own = {name: _plain(value, 0, source) for name, value in own.items() if not isinstance(value, Imported)}
         return merge(own, base, source=source)
 
@@ -121,6 +120,7 @@ class MmReader:
         content = parse_data(text, source=source)
         if not isinstance(content, dict):
             raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
+        self.work.check(content, source=source)
         is_old = "data" in content or "optimizer" in content
         base = self.merge_bases(content.pop(BASE, []), source=source, folder=folder, is_old=is_old)
         return merge(content, base, source=source)

@@ -14,7 +14,7 @@ from typing import Any
 
 from boxwright.errors import ConfigError
 
-MOST_MISTAKES = 50  # that are told; a name alone takes milliseconds to find the nearest of
+MOST_MISTAKES = 20  # that are told; a name alone takes milliseconds to find the nearest of
 
 
 @dataclass(frozen=True, slots=True)

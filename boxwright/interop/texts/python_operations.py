@@ -12,12 +12,13 @@ from typing import Any
 
 from boxwright.interop.tables.keys import copied
 from boxwright.interop.texts.unfolded import unfolded_size
-from boxwright.interop.texts.work import CHARACTER, LOOK, OBJECT, POINTER, TooMuchError, Work
+from boxwright.interop.texts.work import CHARACTER, OBJECT, POINTER, TooMuchError, Work
 
 FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 MAX_BITS = 4_096  # of a whole number
 _MAX_DIGITS = 400  # that a number is rounded to
 _MAX_KEY = 100  # values in a tuple that is a key: its hash is worked out at every use
+_NUMBER_AS_TEXT = 8  # steps, for up to 316 digits
 _SMALL = 100_000  # whole numbers below it share few hashes; larger ones can be chosen to share one
 
 _SEQUENCES = (str, bytes, list, tuple)
@@ -191,7 +192,7 @@ class PythonOperations:
     def walk(self, value: Any) -> int:
         """Charges for a look at all that `value` holds, and returns how much that is."""
         size = unfolded_size(value)
-        self.work.charge_length(size, LOOK)
+        self.work.charge_length(size, OBJECT)
         return size
 
     def checked(self, value: Any) -> Any:
@@ -225,7 +226,7 @@ class PythonOperations:
         if isinstance(left, bytes) or any(mark[:1] not in ("s", "d", "f", "g", "r", "%") for mark in _marks(left)):
             raise ValueError("only %s, %d, %f, %g and %r are understood")
         self.work.charge_length(len(left), CHARACTER)
-        self.work.charge(left.count("%") * 2 * OBJECT)
+        self.work.charge(left.count("%") * _NUMBER_AS_TEXT)
         self.walk(right)
 
     def _united(self, left: Any, right: Any) -> Any:
@@ -287,7 +288,7 @@ class PythonOperations:
     def _sum(self, values: Any, start: Any = 0) -> Any:
         total = start
         for value in self.items(values):
-            self.work.charge(OBJECT)
+            self.work.charge(1)
             total = self.binary(ast.Add, total, value)
         return total
 

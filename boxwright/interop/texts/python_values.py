@@ -69,9 +69,7 @@ class PythonValues:
 
     def written(self, node: ast.AST, *, most: int = 80) -> str:
         """The source of a short expression, its first `most` characters."""
-        if sum(1 for _ in islice(ast.walk(node), _MAX_SHOWN)) == _MAX_SHOWN:
-            return _describe(node)
-        return ast.unparse(node)[:most]
+        return ast.unparse(node)[:most] if _is_short(node) else _describe(node)
 
     def error(self, node: ast.AST, message: str) -> ConfigError:
         """`message` with the file and the line of `node`."""
@@ -265,7 +263,8 @@ def is_python(text: str) -> bool:
 
 def parse(text: str, *, source: str, mode: str = "exec") -> Any:
     """The syntax tree of `text`; anything wrong with it is our error, with the line."""
-    if sum(1 for _ in islice(_TOKEN.finditer(text), MAX_TOKENS)) == MAX_TOKENS:  # a tree takes 500 bytes for each
+    # A tree takes some 500 bytes for each, and what stands in the braces of an f-string is parsed on its own.
+    if sum(1 for _ in islice(_TOKEN.finditer(text), MAX_TOKENS)) + 9 * text.count("{") >= MAX_TOKENS:
         raise ConfigError(f"{source}: more than {MAX_TOKENS} words and signs are too many for a config in Python")
     try:
         with warnings.catch_warnings():
@@ -284,6 +283,18 @@ def literal(text: str, *, source: str, work: Work) -> Any:
     value = values.value(body)
     values.guarded(body, values.operations.copy, value)  # charged as if nothing in it were shared
     return value
+
+
+def _is_short(node: ast.AST) -> bool:
+    open_nodes, count = [iter((node,))], 0
+    while open_nodes and count < _MAX_SHOWN:
+        inner = next(open_nodes[-1], None)
+        if inner is None:
+            open_nodes.pop()
+        else:
+            count += 1
+            open_nodes.append(ast.iter_child_nodes(inner))
+    return count < _MAX_SHOWN
 
 
 def _describe(node: ast.AST) -> str:

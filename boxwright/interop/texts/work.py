@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from boxwright.errors import ConfigError
 from boxwright.interop.texts.config_files import is_readable, read_text
-from boxwright.interop.texts.unfolded import MAX_SIZE
+from boxwright.interop.texts.unfolded import MAX_SIZE, check_unfolded, unfolded_size
 
-MAX_STEPS = 200_000  # a full dump of a large config takes some 20,000
+MAX_STEPS = 100_000  # a full dump of a large config takes some 20,000
 MAX_BASES = 100
 _MAX_CHAIN = 30
-MAX_BASE_CHARACTERS = 4 * 2**20
+MAX_BASE_CHARACTERS = 2**20
 # Prices in steps. A step stands for some 2 microseconds and 256 bytes.
-CHARACTER, POINTER, LOOK, OBJECT = 1 / 64, 1 / 32, 1 / 16, 1 / 4
+CHARACTER, POINTER, OBJECT = 1 / 64, 1 / 32, 1 / 4
 _ENDINGS = (".py", ".yaml", ".yml", ".json")
 
 
@@ -41,6 +42,14 @@ class Work:
         if length > MAX_SIZE:
             raise TooMuchError(f"would be {length} long; a config has at most {MAX_SIZE}")
         self.charge(length * price)
+
+    def check(self, content: Any, *, source: str) -> None:
+        """Spends for what will be done with the content of a file; ConfigError where it is too much."""
+        check_unfolded(content, source=source)
+        try:
+            self.charge(unfolded_size(content) * OBJECT / 2)
+        except TooMuchError as error:
+            raise ConfigError(f"{source}: {error}") from None
 
     def count_base(self, source: str) -> None:
         """One base more, whether a file or one that is known without."""

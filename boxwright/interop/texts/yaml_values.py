@@ -56,7 +56,7 @@ class _ForeignYaml(YamlBuilder):
         if tag in _SCALARS:
             return _SCALARS[tag](event.value)
         if tag.startswith("python/"):
-            raise self.error(event.start_mark, f"the tag !!{tag} is code, never run here")
+            raise self.error(event.start_mark, f"the tag !!{tag[:80]} is code, never run here")
         if tag in ("int", "float") and ":" in event.value:
             construct = _BASE_60.construct_yaml_int if tag == "int" else _BASE_60.construct_yaml_float
             return construct(yaml.ScalarNode(tag, event.value))
@@ -67,15 +67,15 @@ class _ForeignYaml(YamlBuilder):
             return _SEQUENCES[tag](items)
         if tag == f"{_PYTHON}object/apply:eval" and len(items) == 1:
             return literal(str(items[0]), source=f"{self.where}:{mark.line + 1}", work=self.work)
-        raise self.error(mark, f"the tag {tag} is code, never run here")
+        raise self.error(mark, f"the tag {str(tag)[:80]} is code, never run here")
 
     def mapping(self, tag: str | None, content: dict[Any, Any], mark: Any) -> Any:
         if tag is None:
             return content
         if not tag.startswith(_MAPPINGS):
-            raise self.error(mark, f"the tag {tag} is not understood")
+            raise self.error(mark, f"the tag {str(tag)[:80]} is not understood")
         if "object" in tag and not tag.endswith(_KNOWN_CLASSES):
-            raise self.error(mark, f"the tag {tag} is code, never run here")
+            raise self.error(mark, f"the tag {str(tag)[:80]} is code, never run here")
         state = content.get("dictitems", content.get("state"))  # how a dumped dictionary class keeps its content
         return state if "object/new" in tag and isinstance(state, dict) else content
 
