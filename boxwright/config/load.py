@@ -40,7 +40,8 @@ def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tu
     `bases` are the files on the way here, so that one which leads back to itself is noticed.
     """
     content = parse_yaml(text, where=where)
-    if not isinstance(content, dict):
+    is_base = len(bases) > 1
+    if not _is_settings(content) or (is_base and not content.keys() & {*Config.model_fields, "base"}):
         raise ConfigError(f"{where}: expected settings (a mapping with model, data, train, test)")
     base = content.pop("base", None)
     if base is not None:
@@ -106,6 +107,11 @@ def _load_base(base: str, where: str, folder: Path | None, bases: tuple[Path, ..
     if path.resolve() in bases:
         raise ConfigError(f"{where}: base {base!r} leads back to itself")
     return parse_config(_read(path), where=str(path), folder=path.parent, bases=(*bases, path.resolve()))
+
+
+def _is_settings(content: Any) -> bool:
+    """Whether the keys are names: what is in a file that is no config, no error shall tell."""
+    return isinstance(content, dict) and all(isinstance(key, str) and key.isidentifier() for key in content)
 
 
 def _is_file(path: Path) -> bool:

@@ -18,7 +18,7 @@ from boxwright.interop.mmdetection.config import read_mmdetection
 from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.tables.keys import ConfigReport, leaves, nearest, put
 from boxwright.interop.texts.config_files import check_text, is_readable, read_text
-from boxwright.interop.texts.json_values import parse_data
+from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.texts.python_values import MAX_DEPTH, is_python, literal
 from boxwright.interop.texts.work import Work
 from boxwright.interop.torchvision.config import BUILDERS, is_torchvision, read_torchvision
@@ -76,7 +76,7 @@ def _read_text(text: str, *, source: str, path: Path | None = None) -> Result:
             is_lazy = re.search(r"LazyCall|LazyConfig|from\s+\.+common|model_zoo|get_config\(|OmegaConf", text)
             reader: Callable[..., Result] = read_lazy if is_lazy or _imports_lazily(text) else read_mmdetection
             return reader(text, source=source, path=path)
-    return _read_mapping(parse_data(text, source=source), text, source=source, path=path)
+    return _read_mapping(parse_settings(text, source=source), text, source=source, path=path)
 
 
 def dialect_of(content: Mapping[Any, Any]) -> str:
@@ -104,9 +104,7 @@ def dialect_of(content: Mapping[Any, Any]) -> str:
     return best
 
 
-def _read_mapping(content: Any, text: str, *, source: str, path: Path | None) -> Result:
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
+def _read_mapping(content: Mapping[str, Any], text: str, *, source: str, path: Path | None) -> Result:
     match dialect_of(content):
         case "detectron":
             return read_detectron(content, source=source)

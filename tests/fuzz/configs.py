@@ -1,12 +1,14 @@
 """Small configs of every dialect, and what feeding one to the readers may do. The long run is
 
-    python -m tests.fuzz.configs --minutes 10
+    python -m tests.fuzz.configs --minutes 10             all kinds of texts
+    python -m tests.fuzz.configs python --minutes 10      one of words, yaml, python
 
 Whatever the text is, the readers return settings or raise ConfigError.
 """
 
 import random
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -189,6 +191,154 @@ BOMBS = {
     "a long key that is nearly known": "MODEL:\n  MASK_ON" + "N" * 20_000 + ": 1\n",
 }
 
+# Words that hostile texts are made of: each repeats, joins, nests or names what is before it.
+YAML_PIECES = (
+    *(
+        "a: &a ",
+        "*a",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "- ",
+        "? ",
+        ": ",
+        "<<: *a\n",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "'",
+        '"',
+        "\\",
+        "|\n",
+        "#",
+    ),
+    *(
+        "!!python/tuple ",
+        "!!python/object/apply:eval ",
+        "!!set ",
+        "!!binary ",
+        "!!int ",
+        "%TAG !a! x\n",
+        "---\n",
+        "...",
+        "\t",
+    ),
+    *(
+        "1:30",
+        "0x" + "f" * 500,
+        "9" * 300,
+        "2001-99-99",
+        ".inf",
+        "~",
+        "yes",
+        "=",
+        "&b ",
+        "*b",
+        "model",
+        "MODEL",
+        "_BASE_",
+    ),
+    *("names", "\ufeff", "\u2028", "\x85", "\0", "\ud800", str(2**61 - 1), "[x for x in range(99999)]", "1e400"),
+)
+PYTHON_PIECES = (
+    *(
+        "a = ",
+        "b = ",
+        "\n",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        ": ",
+        "a",
+        "b",
+        " + ",
+        " * ",
+        " ** ",
+        " % ",
+        " | ",
+        " - ",
+        " << ",
+    ),
+    *(
+        "range(True, 10**9)",
+        "range(99999)",
+        " for x in a",
+        " for a in b",
+        " if x",
+        "a.extend(a)",
+        "a.insert(0, a)",
+        "a += a",
+    ),
+    *(
+        "a[:] = a",
+        "a[1:1] = b",
+        "del a[0]",
+        "str(",
+        "max(",
+        "sorted(",
+        "sum(",
+        "dict(",
+        "set(",
+        "list(",
+        "zip(",
+        "int(",
+        "*a",
+    ),
+    *(
+        "**a",
+        "'%9999999d'",
+        "'%s'",
+        "'{:>{}}'.format(",
+        "','.join(",
+        ".replace('', a)",
+        "f'{a}{b!r}'",
+        "f'{a:>9}'",
+        "lambda: ",
+    ),
+    *(
+        ".keys()",
+        ".items()",
+        ".update(a)",
+        ".copy()",
+        "round(5, -10**9)",
+        "10**9",
+        "2**4000",
+        str(2**61 - 1),
+        "-",
+        "not ",
+    ),
+    *(
+        " in ",
+        " == ",
+        "'x' * 99999",
+        "[0] * 99999",
+        "def f(x):\n return ",
+        "f(",
+        "import copy\n",
+        "copy.deepcopy(a)",
+        "model = ",
+    ),
+    *(
+        "_base_ = ",
+        "with read_base():\n from .x import *\n",
+        "{{$HOME:a}}",
+        "from ..common.train import train\n",
+        "if a:\n ",
+    ),
+)
+
+
+def hostile(chance: random.Random, pieces: Sequence[str]) -> str:
+    """Pieces in any order, some many times."""
+    words = [chance.choice(pieces) * chance.choice((1, 1, 1, 1, 2, 5, 300)) for _ in range(chance.randint(1, 60))]
+    return "".join(words) * chance.choice((1, 1, 1, 20))
+
 
 def as_bytes(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
@@ -231,12 +381,129 @@ def changed(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
     return as_bytes(mutate(chance.choice(seeds).decode(), chance))
 
 
-if __name__ == "__main__":
+def hostile_yaml(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
+    return as_bytes(hostile(chance, YAML_PIECES))
+
+
+def hostile_python(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Statements, most of which parse: words in any order are seldom Python."""
+    lines = [hostile_line(chance) for _ in range(chance.randint(1, 30))]
+    return as_bytes("a = [1]\nb = ['x']\n" + "".join(f"{line}\n" for line in lines) + "model = dict(a=a, b=b)\n")
+
+
+def hostile_line(chance: random.Random) -> str:
+    if chance.random() < 0.2:
+        return hostile(chance, PYTHON_PIECES)
+    target = chance.choice(("a", "b", "c", "a[0]", "a[:0]", "a.x", "a, b"))
+    return f"{target} {chance.choice(('=', '+=', '*=', '|='))} {expression(chance, 0)}"
+
+
+def expression(chance: random.Random, depth: int) -> str:
+    """An expression of what configs may use, with operands that are too large."""
+    if depth > 3 or chance.random() < 0.2:
+        return chance.choice(OPERANDS)
+    form = chance.choice(FORMS)
+    return form.replace("X", expression(chance, depth + 1)).replace("Y", expression(chance, depth + 1))
+
+
+OPERANDS = (
+    "a",
+    "b",
+    "c",
+    "1",
+    "-1",
+    "10**9",
+    "99999",
+    "2**61",
+    "'x'",
+    "b'y'",
+    "1.5",
+    "None",
+    "True",
+    "()",
+    "[]",
+    "{}",
+    "x",
+)
+FORMS = (
+    *(
+        "X + Y",
+        "X * Y",
+        "X ** Y",
+        "X % Y",
+        "X | Y",
+        "X - Y",
+        "X // Y",
+        "X in Y",
+        "X == Y",
+        "X < Y",
+        "-X",
+        "not X",
+        "X[Y]",
+    ),
+    *("X[Y:]", "X[::Y]", "[X, *Y]", "(X, Y)", "{X: Y}", "{X, Y}", "[Y for x in X]", "{x: Y for x in X}", "f'{X}{Y!r}'"),
+    *(
+        "X if Y else X",
+        "range(X)",
+        "range(X, Y)",
+        "list(X)",
+        "tuple(X)",
+        "set(X)",
+        "dict(X)",
+        "dict(k=X)",
+        "str(X)",
+        "len(X)",
+    ),
+    *(
+        "min(X)",
+        "max(X, Y)",
+        "sum(X)",
+        "sum(X, Y)",
+        "sorted(X)",
+        "zip(X, Y)",
+        "enumerate(X)",
+        "int(X)",
+        "float(X)",
+        "round(X, Y)",
+    ),
+    *(
+        "X.extend(Y)",
+        "X.append(Y)",
+        "X.insert(0, Y)",
+        "X.pop()",
+        "X.update(Y)",
+        "X.get(Y)",
+        "X.keys()",
+        "X.items()",
+        "X.copy()",
+    ),
+    *(
+        "X.index(Y)",
+        "X.count(Y)",
+        "X.remove(Y)",
+        "X.setdefault(Y, X)",
+        "X.replace(Y, X)",
+        "X.split(Y)",
+        "X.join(Y)",
+        "X.strip(Y)",
+    ),
+    *("'{}{}'.format(X, Y)", "'%s%d' % (X, Y)", "'%s' % X", "X.startswith(Y)", "abs(X)", "bool(X)", "X.format(Y)"),
+)
+KINDS = {"words": changed, "yaml": hostile_yaml, "python": hostile_python}
+
+
+def main() -> None:
+    """A kind alone where its name is the first argument, else each for its share of the time, by turns."""
+    kind = KINDS[sys.argv.pop(1)] if sys.argv[1:2] and sys.argv[1] in KINDS else None
     LongRun(
         seeds=[as_bytes(text) for text in SEEDS.values()],
-        changed=changed,
+        changed=kind or (lambda chance, seeds: chance.choice(list(KINDS.values()))(chance, seeds)),
         feed=feed,
         module="boxwright.interop.config",
         reader="read_config_report",
         failure="fuzz-failure.txt",
     ).main(__doc__)
+
+
+if __name__ == "__main__":
+    main()

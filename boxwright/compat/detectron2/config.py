@@ -14,7 +14,7 @@ from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.tables.keys import leaves, put, tree_of
 from boxwright.interop.tables.yacs import coerce, decode
 from boxwright.interop.texts.config_files import read_text
-from boxwright.interop.texts.yaml_values import parse_yaml
+from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.zoo.detectron2_configs import detectron2_content
 from boxwright.interop.zoo.models import is_model_name
 
@@ -50,9 +50,7 @@ class CfgNode(dict[str, Any]):
             self._merge(detectron2_content(_without_ending(name)), source=name, path=None)
             return
         path = Path(cfg_filename)
-        content = parse_yaml(read_text(path), source=name)
-        if not isinstance(content, Mapping):
-            raise ConfigError(f"{name}: expected settings, found {type(content).__name__}")
+        content = parse_settings(read_text(path), source=name)
         self._merge(content, source=name, path=path)
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:

@@ -14,8 +14,8 @@ from boxwright.interop.detectron2.run import data_section, test_section, train_s
 from boxwright.interop.tables.keys import ConfigReport, Mistakes, leaves, put
 from boxwright.interop.tables.yacs import YacsTree, merge_overrides, translating
 from boxwright.interop.texts.config_files import base_path
+from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.texts.work import Work
-from boxwright.interop.texts.yaml_values import parse_yaml
 
 BASE_KEY = "_BASE_"
 
@@ -77,9 +77,7 @@ def _load_base(base: str, *, source: str, folder: Path | None, work: Work) -> di
     path = base_path(base, folder=folder)
     if "://" not in base and work.has_base(path):
         with work.base(path, name=base, source=source) as (real, text):
-            content = parse_yaml(text, source=str(real))
-            if not isinstance(content, Mapping):
-                raise ConfigError(f"{real}: expected settings, found {type(content).__name__}")
+            content = parse_settings(text, source=str(real))
             return _merge_bases(content, source=str(real), folder=real.parent, work=work)
     fact = zoo_base(PurePosixPath(base.replace("\\", "/")).name)
     if fact is None:

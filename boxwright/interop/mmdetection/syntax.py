@@ -8,7 +8,7 @@ from typing import Any
 
 from boxwright.errors import ConfigError
 from boxwright.interop.texts.config_files import base_path
-from boxwright.interop.texts.json_values import parse_data
+from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.texts.python_files import Imported, PythonFile
 from boxwright.interop.texts.python_values import is_python, parse
 from boxwright.interop.texts.work import Work
@@ -117,9 +117,7 @@ class MmReader:
         return merge(own, base, source=source)
 
     def _read_data(self, text: str, *, source: str, folder: Path | None) -> dict[str, Any]:
-        content = parse_data(text, source=source)
-        if not isinstance(content, dict):
-            raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
+        content = parse_settings(text, source=source)
         self.work.check(content, source=source)
         is_old = "data" in content or "optimizer" in content
         base = self.merge_bases(content.pop(BASE, []), source=source, folder=folder, is_old=is_old)

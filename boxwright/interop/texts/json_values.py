@@ -1,11 +1,24 @@
 """JSON and YAML of other programs as plain data, under the same bounds."""
 
 import json
+import re
 from typing import Any
 
 from boxwright.config.yaml_text import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from boxwright.errors import ConfigError
 from boxwright.interop.texts.yaml_values import parse_yaml
+
+_NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
+
+
+def parse_settings(text: str, *, source: str) -> dict[str, Any]:
+    """The settings in a text; of one that holds anything else, nothing is told."""
+    content = parse_data(text, source=source)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in content):
+        raise ConfigError(f"{source}: is no config: its keys are no names of settings")
+    return content
 
 
 def parse_data(text: str, *, source: str) -> Any:
