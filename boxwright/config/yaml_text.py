@@ -86,18 +86,18 @@ class YamlBuilder:
             return _SCALARS.construct_yaml_int(yaml.ScalarNode(tag, text))
         if tag == "float":
             return _SCALARS.construct_yaml_float(yaml.ScalarNode(tag, text))
-        raise self.error(event.start_mark, f"the tag {event.tag[:80]} is not understood")
+        raise self.error(event.start_mark, f"the tag {str(event.tag)[:80]} is not understood")
 
     def sequence(self, tag: str | None, items: list[Any], mark: Any) -> Any:
         """A finished list; `mark` is where it begins."""
         if tag not in (None, "!", f"{_YAML}seq"):
-            raise self.error(mark, f"the tag {tag[:80]} is not understood")
+            raise self.error(mark, f"the tag {str(tag)[:80]} is not understood")
         return items
 
     def mapping(self, tag: str | None, content: dict[Any, Any], mark: Any) -> Any:
         """A finished dictionary; `mark` is where it begins."""
         if tag not in (None, "!", f"{_YAML}map"):
-            raise self.error(mark, f"the tag {tag[:80]} is not understood")
+            raise self.error(mark, f"the tag {str(tag)[:80]} is not understood")
         return content
 
     def _take(self, event: Any) -> None:

@@ -24,7 +24,7 @@ from boxwright.interop.texts.work import Work
 from boxwright.interop.torchvision.config import BUILDERS, is_torchvision, read_torchvision
 from boxwright.interop.zoo.configs import is_published, read_published
 
-Result = tuple[Config, ConfigReport]
+_Read = tuple[Config, ConfigReport]
 _MAX_LINES = 2_000  # the settings that Detectron prints are 300
 _FLAT = re.compile(r"^[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\s*=\s*\S")
 _OURS = {"model", "data", "train", "test", "base"}
@@ -36,13 +36,13 @@ def read_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
     return override(read_config_report(source)[0], overrides)
 
 
-def read_config_report(source: Path | str) -> Result:
+def read_config_report(source: Path | str) -> tuple[Config, ConfigReport]:
     """The settings, and what became of every key. Models of COCO get its class names, which no source writes down."""
     config, report = _read_source(source)
     return with_coco_names(config, weights=report.weights), report
 
 
-def _read_source(source: Path | str) -> Result:
+def _read_source(source: Path | str) -> _Read:
     if isinstance(source, str):
         named = _by_name(source)
         if named is not None:
@@ -58,13 +58,13 @@ def _read_source(source: Path | str) -> Result:
     return _read_text(read_text(path), source=str(path), path=path)
 
 
-def read_config_text(text: str, *, source: str) -> Result:
+def read_config_text(text: str, *, source: str) -> tuple[Config, ConfigReport]:
     """Settings from text alone, such as the one that mmdetection keeps inside a checkpoint."""
     config, report = _read_text(text, source=source)
     return with_coco_names(config, weights=report.weights), report
 
 
-def _read_text(text: str, *, source: str, path: Path | None = None) -> Result:
+def _read_text(text: str, *, source: str, path: Path | None = None) -> _Read:
     """`path` is the file that holds the text, if the user named one: for it alone bases are read from files."""
     check_text(text, source=source)
     if is_torchvision(text):
@@ -74,7 +74,7 @@ def _read_text(text: str, *, source: str, path: Path | None = None) -> Result:
             return read_detectron(_flat_settings(text, source), source=source)
         if is_python(text):
             is_lazy = re.search(r"LazyCall|LazyConfig|from\s+\.+common|model_zoo|get_config\(|OmegaConf", text)
-            reader: Callable[..., Result] = read_lazy if is_lazy or _imports_lazily(text) else read_mmdetection
+            reader: Callable[..., _Read] = read_lazy if is_lazy or _imports_lazily(text) else read_mmdetection
             return reader(text, source=source, path=path)
     return _read_mapping(parse_settings(text, source=source), text, source=source, path=path)
 
@@ -104,7 +104,7 @@ def dialect_of(content: Mapping[Any, Any]) -> str:
     return best
 
 
-def _read_mapping(content: Mapping[str, Any], text: str, *, source: str, path: Path | None) -> Result:
+def _read_mapping(content: Mapping[str, Any], text: str, *, source: str, path: Path | None) -> _Read:
     match dialect_of(content):
         case "detectron":
             return read_detectron(content, source=source)
@@ -124,7 +124,7 @@ def _read_mapping(content: Mapping[str, Any], text: str, *, source: str, path: P
     )
 
 
-def _by_name(name: str) -> Result | None:
+def _by_name(name: str) -> _Read | None:
     """A preset, a torchvision builder, or a published model."""
     if name in preset_names():
         return preset(name), ConfigReport(source=name, dialect="boxwright")

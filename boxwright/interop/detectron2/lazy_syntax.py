@@ -50,6 +50,7 @@ class LazyFile(PythonFile):
         self.folder = folder
 
     def statement(self, node: ast.stmt) -> None:
+        """Reads one statement, those of this dialect among them."""
         match node:
             case ast.FunctionDef():
                 self.scope[node.name] = _Function(node)
@@ -65,6 +66,7 @@ class LazyFile(PythonFile):
                 super().statement(node)
 
     def import_from(self, node: ast.ImportFrom) -> None:
+        """`from .module import name`: from a file or the zoo."""
         if node.level == 0:
             super().import_from(node)
             return
@@ -75,6 +77,7 @@ class LazyFile(PythonFile):
             self.scope[alias.asname or alias.name] = names[alias.name]
 
     def call(self, node: ast.Call) -> Any:
+        """A call: of what this dialect gives a meaning, or of plain data."""
         if isinstance(node.func, ast.Name) and node.func.id in _MAKERS and node.func.id not in self.scope:
             raise self.error(node, f"{node.func.id} is not imported")
         if not isinstance(node.func, ast.Name | ast.Attribute | ast.Call):

@@ -12,12 +12,11 @@ from boxwright.interop.mmdetection.bases import known_file
 from boxwright.interop.mmdetection.foreign import UNKNOWN
 from boxwright.interop.mmdetection.keys import TYPES
 from boxwright.interop.mmdetection.model import MmModel
-from boxwright.interop.mmdetection.parts import Plain
 from boxwright.interop.mmdetection.run import MmRun
 from boxwright.interop.mmdetection.run_keys import RUN, TOP
 from boxwright.interop.mmdetection.syntax import MmReader
 from boxwright.interop.mmdetection.upgrade import is_old, upgrade
-from boxwright.interop.tables.keys import MOST_MISTAKES, ConfigReport, Mistakes
+from boxwright.interop.tables.keys import MOST_MISTAKES, ConfigReport, Mistakes, Settings
 from boxwright.interop.tables.typed_nodes import Reading, open_node
 
 _MODELS = ("FasterRCNN", "MaskRCNN", "CascadeRCNN", "FastRCNN", "TwoStageDetector", "RPN", "RetinaNet")
@@ -41,7 +40,7 @@ def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[
     report = ConfigReport(source=source, dialect="mmdetection2" if old else "mmdetection3")
     reading = Reading(table=TYPES | RUN, tag="type", mistakes=mistakes, report=report, unknown=UNKNOWN)
     _check_top(settings if old else config, mistakes, report)
-    content: Plain = {}
+    content: Settings = {}
     with reading.guarded():
         if not isinstance(config.get("model"), Mapping):
             raise ConfigError(f"{source}: has no model=dict(...): it is a base for other configs, not a whole one")
@@ -54,7 +53,7 @@ def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[
     return validate(content, where=source), report
 
 
-def _upgraded(settings: Mapping[str, Any], source: str) -> Plain:
+def _upgraded(settings: Mapping[str, Any], source: str) -> Settings:
     try:
         return upgrade(settings)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
@@ -63,7 +62,7 @@ def _upgraded(settings: Mapping[str, Any], source: str) -> Plain:
         raise ConfigError(f"{source}: not of the form of mmdetection 2 ({error}); its parts are dict(...)") from None
 
 
-def _content(model: MmModel, run: MmRun) -> Plain:
+def _content(model: MmModel, run: MmRun) -> Settings:
     section, test = model.sections()
     if not section:
         return {}

@@ -29,6 +29,7 @@ class MmFile(PythonFile):
         self.inherited: dict[str, Any] = {}  # names that come from `with read_base()`
 
     def statement(self, node: ast.stmt) -> None:
+        """Reads one statement, those of this dialect among them."""
         if isinstance(node, ast.Assign) and _is_base(node):
             return  # worked out before everything else
         if isinstance(node, ast.With):
@@ -68,6 +69,7 @@ class MmFile(PythonFile):
         return super().call(node)
 
     def attribute(self, node: ast.Attribute, owner: Any) -> Any:
+        """`owner.name`, where this dialect gives it a meaning."""
         if isinstance(owner, dict) and node.attr == "merge" and node.attr not in owner:
             raise self.error(node, "merge() is not understood; write the changes as a dictionary")
         return super().attribute(node, owner)

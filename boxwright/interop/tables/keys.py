@@ -14,6 +14,7 @@ from typing import Any
 
 from boxwright.errors import ConfigError
 
+Settings = dict[str, Any]  # nested dictionaries, of a source or of ours
 MOST_MISTAKES = 20  # that are told; a name alone takes milliseconds to find the nearest of
 
 

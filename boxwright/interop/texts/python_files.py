@@ -62,6 +62,7 @@ class PythonFile(PythonValues):
                 self.value(node)  # raises, naming the statement
 
     def bind(self, target: ast.expr, value: Any) -> None:
+        """Assigns to a name, to an attribute or to a place in a list or dictionary."""
         match target:
             case ast.Attribute():
                 owner = self.value(target.value)
@@ -102,6 +103,7 @@ class PythonFile(PythonValues):
             self.scope[alias.asname or alias.name] = Imported(f"{'.' * node.level}{node.module or ''}.{alias.name}")
 
     def attribute(self, node: ast.Attribute, owner: Any) -> Any:
+        """`owner.name`, where this dialect gives it a meaning."""
         if not isinstance(owner, Imported):
             return super().attribute(node, owner)
         self.step(node, len(owner.path) * CHARACTER)

@@ -83,11 +83,13 @@ class PythonOperations:
         }
 
     def unary(self, kind: type[ast.unaryop], value: Any) -> Any:
+        """`-value`, `+value` or `not value`."""
         if kind not in _UNARY:
             raise TypeError(f"{kind.__name__} is not understood")
         return _UNARY[kind](value)
 
     def binary(self, kind: type[ast.operator], left: Any, right: Any) -> Any:
+        """`left op right`."""
         if isinstance(left, int) and isinstance(right, int):
             bits = left.bit_length() * right if kind is ast.Pow else left.bit_length() + right.bit_length()
             if bits > MAX_BITS:
@@ -105,6 +107,7 @@ class PythonOperations:
         return self.checked(_BINARY[kind](left, right))
 
     def compare(self, kind: type[ast.cmpop], left: Any, right: Any) -> bool:
+        """`left op right`, of a comparison."""
         if kind in (ast.In, ast.NotIn) and isinstance(right, dict | set):
             self._check_key(right, left)
         elif kind not in (ast.Is, ast.IsNot):
@@ -126,6 +129,7 @@ class PythonOperations:
         return self.checked(getattr(owner, name)(*args, **kwargs))
 
     def get_item(self, owner: Any, index: Any) -> Any:
+        """`owner[index]`."""
         if isinstance(owner, dict):
             self._check_key(owner, index)
         elif isinstance(index, slice):
@@ -133,6 +137,7 @@ class PythonOperations:
         return owner[index]
 
     def set_item(self, owner: dict[Any, Any] | list[Any], index: Any, value: Any) -> None:
+        """`owner[index] = value`."""
         if isinstance(owner, dict):
             self._check_key(owner, index)
             self.work.charge_length(len(owner) + 1, 0)
@@ -143,6 +148,7 @@ class PythonOperations:
         owner[index] = value
 
     def delete_item(self, owner: dict[Any, Any] | list[Any], index: Any) -> None:
+        """`del owner[index]`."""
         if isinstance(owner, dict):
             self._check_key(owner, index)
         else:
@@ -157,6 +163,7 @@ class PythonOperations:
         return list(value)
 
     def make_set(self, values: Any = ()) -> set[Any]:
+        """`set(values)`."""
         result: set[Any] = set()
         for value in self.items(values):
             self._check_key(result, value)
@@ -178,6 +185,7 @@ class PythonOperations:
         return text
 
     def join(self, parts: Iterable[Any], separator: str = "") -> str:
+        """The texts one behind the other."""
         texts = list(parts)
         if foreign := [part for part in texts if not isinstance(part, str)]:
             raise TypeError(f"expected texts to join, found a {type(foreign[0]).__name__}")

@@ -35,6 +35,7 @@ class ModelBuilder:
 
     @property
     def keys(self) -> tuple[Key, ...]:
+        """The arguments that the builder takes."""
         parts = {"faster": BOX, "mask": BOX + MASK, "keypoint": BOX + KEYPOINT, "retinanet": RETINANET}
         return BUILDER + TRANSFORM + parts[self.family]
 
