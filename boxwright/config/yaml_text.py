@@ -113,7 +113,9 @@ class YamlBuilder:
                 self._place(self._close(done), done.event, size=done.size)
             case yaml.AliasEvent():
                 if event.anchor not in self._anchors:
-                    raise self.error(event.start_mark, f"*{event.anchor[:80]} refers to nothing that ends before it")
+                    raise self.error(
+                        event.start_mark, f"*{str(event.anchor)[:80]} refers to nothing that ends before it"
+                    )
                 value, size = self._anchors[event.anchor]
                 self._count(size, event.start_mark)
                 self._place(value, event, size=size)

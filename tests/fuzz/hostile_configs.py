@@ -153,8 +153,9 @@ def hostile(chance: random.Random, pieces: Sequence[str]) -> str:
 
 
 def hostile_yaml(chance: random.Random) -> str:
-    """Half of it is no YAML, the other half unfolds, nests and repeats."""
-    return hostile(chance, YAML_PIECES)
+    """Half of it is no YAML, the other half unfolds, nests and repeats, alone or as a value in a config."""
+    start = chance.choice(("", "base: mask_rcnn_r50_fpn\ntest: ", "VERSION: 2\nMODEL: ", "model: {type: RPN, a: "))
+    return start + hostile(chance, YAML_PIECES)
 
 
 def hostile_python(chance: random.Random) -> str:
