@@ -35,14 +35,17 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tuple[Path, ...] = ()) -> Config:
     """Our own YAML as text; `where` names it in errors, `folder` is where a relative `base` is looked for.
 
+    Without a folder it is no file that the user named, such as a text inside a checkpoint: its base is a preset.
+
     `bases` are the files on the way here, so that one which leads back to itself is noticed.
     """
     content = parse_yaml(text, where=where)
-    if not isinstance(content, dict):
+    is_base = len(bases) > 1
+    if not _is_settings(content) or (is_base and not content.keys() & {*Config.model_fields, "base"}):
         raise ConfigError(f"{where}: expected settings (a mapping with model, data, train, test)")
     base = content.pop("base", None)
     if base is not None:
-        content = _merge(dump_plain(_load_base(str(base), where, folder or Path(), bases)), content)
+        content = _merge(dump_plain(_load_base(str(base), where, folder, bases)), content)
     return validate(content, where=where)
 
 
@@ -95,15 +98,20 @@ def diff(a: Config, b: Config) -> list[Change]:
     return [(path, left.get(path), right.get(path)) for path in paths if left.get(path) != right.get(path)]
 
 
-def _load_base(base: str, where: str, folder: Path, bases: tuple[Path, ...]) -> Config:
+def _load_base(base: str, where: str, folder: Path | None, bases: tuple[Path, ...]) -> Config:
     if base in preset_names():
         return preset(base)
-    path = folder / base
-    if not _is_file(path):
+    path = None if folder is None else folder / base
+    if path is None or not _is_file(path):
         raise ConfigError(f"{where}: base {base!r} is neither a preset nor a file beside it{_nearest_preset(base)}")
     if path.resolve() in bases:
         raise ConfigError(f"{where}: base {base!r} leads back to itself")
     return parse_config(_read(path), where=str(path), folder=path.parent, bases=(*bases, path.resolve()))
+
+
+def _is_settings(content: Any) -> bool:
+    """Whether the keys are names: what is in a file that is no config, no error shall tell."""
+    return isinstance(content, dict) and all(isinstance(key, str) and key.isidentifier() for key in content)
 
 
 def _is_file(path: Path) -> bool:

@@ -10,11 +10,13 @@ from pydantic_core import ErrorDetails
 
 from boxwright.errors import ConfigError
 
+_MOST = 20  # mistakes that are told: the nearest name to each takes milliseconds to find
+
 
 def config_error(error: ValidationError, *, root: type[BaseModel], content: Any, where: str) -> ConfigError:
     """One ConfigError for all mistakes found in `content` when it was read as a `root`."""
     lines: list[str] = []
-    for detail in error.errors():
+    for detail in error.errors()[:_MOST]:
         line = _sentence(detail, root, content)
         start, expected, rest = line.partition("; expected ")
         if expected and lines and lines[-1].startswith(start + expected):
@@ -23,7 +25,9 @@ def config_error(error: ValidationError, *, root: type[BaseModel], content: Any,
             lines.append(line)
     if len(lines) == 1:
         return ConfigError(f"{where}: {lines[0]}")
-    return ConfigError("\n  ".join([f"{where}: {len(lines)} mistakes in the settings", *lines]))
+    told, more = len(lines), max(error.error_count() - _MOST, 0)
+    lines += [f"and {more} more"] if more else []
+    return ConfigError("\n  ".join([f"{where}: {told + more} mistakes in the settings", *lines]))
 
 
 def known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -18,12 +18,14 @@ from boxwright.interop.mmdetection.config import read_mmdetection
 from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.tables.keys import ConfigReport, leaves, nearest, put
 from boxwright.interop.texts.config_files import check_text, is_readable, read_text
-from boxwright.interop.texts.python_values import is_python, literal
-from boxwright.interop.texts.yaml_values import parse_yaml
+from boxwright.interop.texts.json_values import parse_settings
+from boxwright.interop.texts.python_values import MAX_DEPTH, is_python, literal
+from boxwright.interop.texts.work import Work
 from boxwright.interop.torchvision.config import BUILDERS, is_torchvision, read_torchvision
 from boxwright.interop.zoo.configs import is_published, read_published
 
-Result = tuple[Config, ConfigReport]
+_Read = tuple[Config, ConfigReport]
+_MAX_LINES = 2_000  # the settings that Detectron prints are 300
 _FLAT = re.compile(r"^[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\s*=\s*\S")
 _OURS = {"model", "data", "train", "test", "base"}
 _MM = ("model", "train_dataloader", "data", "optim_wrapper", "_base_", "default_scope", "dataset_type")
@@ -34,13 +36,13 @@ def read_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
     return override(read_config_report(source)[0], overrides)
 
 
-def read_config_report(source: Path | str) -> Result:
+def read_config_report(source: Path | str) -> tuple[Config, ConfigReport]:
     """The settings, and what became of every key. Models of COCO get its class names, which no source writes down."""
     config, report = _read_source(source)
     return with_coco_names(config, weights=report.weights), report
 
 
-def _read_source(source: Path | str) -> Result:
+def _read_source(source: Path | str) -> _Read:
     if isinstance(source, str):
         named = _by_name(source)
         if named is not None:
@@ -53,28 +55,28 @@ def _read_source(source: Path | str) -> Result:
             f"{source}: neither a file, nor a preset, nor a published model, nor a torchvision builder"
             f"{nearest(str(source), [*preset_names(), *BUILDERS])}"
         )
-    return _read_text(read_text(path), source=str(path), folder=path.parent, path=path)
+    return _read_text(read_text(path), source=str(path), path=path)
 
 
-def read_config_text(text: str, *, source: str) -> Result:
+def read_config_text(text: str, *, source: str) -> tuple[Config, ConfigReport]:
     """Settings from text alone, such as the one that mmdetection keeps inside a checkpoint."""
     config, report = _read_text(text, source=source)
     return with_coco_names(config, weights=report.weights), report
 
 
-def _read_text(text: str, *, source: str, folder: Path | None = None, path: Path | None = None) -> Result:
+def _read_text(text: str, *, source: str, path: Path | None = None) -> _Read:
+    """`path` is the file that holds the text, if the user named one: for it alone bases are read from files."""
     check_text(text, source=source)
     if is_torchvision(text):
         return read_torchvision(text, source=source)
-    if text.lstrip()[:1] == "{":  # JSON is YAML
-        return _read_mapping(parse_yaml(text, source=source), text, source=source, folder=folder, path=path)
-    if _is_flat(text):
-        return read_detectron(_flat_settings(text, source), source=source)
-    if is_python(text):
-        is_lazy = re.search(r"LazyCall|LazyConfig|from\s+\.+common|model_zoo|get_config\(|OmegaConf", text)
-        reader: Callable[..., Result] = read_lazy if is_lazy or _imports_lazily(text) else read_mmdetection
-        return reader(text, source=source, folder=folder)
-    return _read_mapping(parse_yaml(text, source=source), text, source=source, folder=folder, path=path)
+    if text.lstrip()[:1] != "{":
+        if _is_flat(text):
+            return read_detectron(_flat_settings(text, source), source=source)
+        if is_python(text):
+            is_lazy = re.search(r"LazyCall|LazyConfig|from\s+\.+common|model_zoo|get_config\(|OmegaConf", text)
+            reader: Callable[..., _Read] = read_lazy if is_lazy or _imports_lazily(text) else read_mmdetection
+            return reader(text, source=source, path=path)
+    return _read_mapping(parse_settings(text, source=source), text, source=source, path=path)
 
 
 def dialect_of(content: Mapping[Any, Any]) -> str:
@@ -102,29 +104,27 @@ def dialect_of(content: Mapping[Any, Any]) -> str:
     return best
 
 
-def _read_mapping(content: Any, text: str, *, source: str, folder: Path | None, path: Path | None) -> Result:
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
+def _read_mapping(content: Mapping[str, Any], text: str, *, source: str, path: Path | None) -> _Read:
     match dialect_of(content):
         case "detectron":
             return read_detectron(content, source=source)
         case "detectron2":
-            return read_detectron2(content, source=source, folder=folder)
+            return read_detectron2(content, source=source, path=path)
         case "detectron2_lazy":
             return read_lazy_tree(content, source=source)
         case "mmdetection":
-            return read_mmdetection(text, source=source, folder=folder)
+            return read_mmdetection(text, source=source, path=path)
         case "ours":
-            config = load_config(path) if path else parse_config(text, where=source, folder=folder)
+            config = load_config(path) if path else parse_config(text, where=source)
             return config, ConfigReport(source=source, dialect="boxwright")
-    names = ", ".join(str(name) for name in list(content)[:8])
+    names = ", ".join(str(name)[:40] for name in list(content)[:8])
     raise ConfigError(
         f"{source}: of no known dialect (it has {names}); known are Boxwright, Detectron, Detectron.pytorch, "
         "Detectron2 (YAML and LazyConfig), mmdetection 2 and 3, and torchvision's builders"
     )
 
 
-def _by_name(name: str) -> Result | None:
+def _by_name(name: str) -> _Read | None:
     """A preset, a torchvision builder, or a published model."""
     if name in preset_names():
         return preset(name), ConfigReport(source=name, dialect="boxwright")
@@ -157,13 +157,18 @@ def _is_flat(text: str) -> bool:
 
 def _flat_settings(text: str, source: str) -> dict[str, Any]:
     content: dict[str, Any] = {}
+    work = Work()
     for number, line in enumerate(text.splitlines(), start=1):
         path, equals, value = line.partition("=")
         if not equals or line.startswith("#"):
             continue
-        plain = re.sub(r"\b(?:np\.)?(?:array|float64|float32|int64)\((.*)\)\s*$", r"\1", value.strip())
+        if number > _MAX_LINES or path.count(".") > MAX_DEPTH:
+            raise ConfigError(f"{source}:{number}: more lines, or longer names, than printed settings have")
+        plain = value.strip()
+        if plain.endswith(")"):  # else the pattern would look for the end from each place where it may begin
+            plain = re.sub(r"\b(?:np\.)?(?:array|float64|float32|int64)\((.*)\)$", r"\1", plain)
         try:
-            put(content, path.strip(), literal(plain, source=f"{source}:{number}"))
+            put(content, path.strip(), literal(plain, source=f"{source}:{number}", work=work))
         except ConfigError:
             put(content, path.strip(), value.strip())
     return content

@@ -102,13 +102,13 @@ def test_all_mistakes_are_told_at_once():
     ("text", "message"),
     [
         ("", "x.yaml: expected settings (a mapping with model, data, train, test)"),
-        ("a: [1", "x.yaml, line 2, column 1: expected ',' or ']', but got '<stream end>'"),
+        ("a: [1", "x.yaml, line 2, column 1: not readable as YAML: "),
         ("train: {lr: 1, lr: 2}", "x.yaml, line 1, column 16: the key 'lr' stands twice"),
         (
             "a: !!python/object/apply:os.system [ls]",
-            "x.yaml, line 1, column 4: could not determine a constructor for the tag",
+            "x.yaml, line 1, column 4: the tag tag:yaml.org,2002:python/object/apply:os.system is not understood",
         ),
-        ("a: &a [*a]", "x.yaml: an alias refers to what contains it"),
+        ("a: &a [*a]", "x.yaml, line 1, column 8: *a refers to nothing that ends before it"),
         (
             "base: mask_rcnn_r50",
             "x.yaml: base 'mask_rcnn_r50' is neither a preset nor a file beside it; nearest presets: ",
@@ -124,7 +124,7 @@ def test_text_that_is_no_settings_is_refused(text, message):
 def test_aliases_that_unfold_into_billions_are_refused():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 10) + "]" for n in range(1, 12)]
-    with pytest.raises(ConfigError, match="more than 200000 values once its aliases are written out"):
+    with pytest.raises(ConfigError, match="more than 50000 values once its aliases are written out"):
         parse_config("\n".join(lines), where="bomb.yaml")
 
 

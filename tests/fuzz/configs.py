@@ -1,17 +1,20 @@
 """Small configs of every dialect, and what feeding one to the readers may do. The long run is
 
-    python -m tests.fuzz.configs --minutes 10
+    python -m tests.fuzz.configs --minutes 10             all kinds of texts
+    python -m tests.fuzz.configs python --minutes 10      one of words, yaml, python
 
 Whatever the text is, the readers return settings or raise ConfigError.
 """
 
 import random
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from boxwright.errors import ConfigError
 from boxwright.interop.config import read_config_report
+from tests.fuzz.hostile_configs import hostile_python, hostile_yaml
 from tests.fuzz.long_run import LongRun, Read
 from tests.interop.detectron_text import FPN
 
@@ -231,12 +234,25 @@ def changed(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
     return as_bytes(mutate(chance.choice(seeds).decode(), chance))
 
 
-if __name__ == "__main__":
+KINDS = {
+    "words": changed,
+    "yaml": lambda chance, seeds: as_bytes(hostile_yaml(chance)),
+    "python": lambda chance, seeds: as_bytes(hostile_python(chance)),
+}
+
+
+def main() -> None:
+    """A kind alone where its name is the first argument, else each for its share of the time, by turns."""
+    kind = KINDS[sys.argv.pop(1)] if sys.argv[1:2] and sys.argv[1] in KINDS else None
     LongRun(
         seeds=[as_bytes(text) for text in SEEDS.values()],
-        changed=changed,
+        changed=kind or (lambda chance, seeds: chance.choice(list(KINDS.values()))(chance, seeds)),
         feed=feed,
         module="boxwright.interop.config",
         reader="read_config_report",
         failure="fuzz-failure.txt",
     ).main(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,13 @@
 """Whatever the text of a config is, the readers give settings or our error, soon. The long run is `make fuzz`."""
 
+import random
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.configs import BOMBS, ODD, SEEDS, TOKEN, as_bytes, feed
+from tests.fuzz.configs import BOMBS, KINDS, ODD, SEEDS, TOKEN, as_bytes, feed
 from tests.fuzz.conftest import fuzz
 
 few = settings(parent=fuzz, max_examples=60)
@@ -68,3 +69,10 @@ def test_a_bomb_fails_in_under_a_second(name, path):
     accepted = feed(bomb, path)
     assert time.process_time() - start < 1
     assert not accepted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(number=st.integers())
+@settings(parent=fuzz, max_examples=40)
+def test_hostile_texts_give_settings_or_our_error(kind, number, path):
+    feed(KINDS[kind](random.Random(number), [as_bytes(text) for text in SEEDS.values()]), path)

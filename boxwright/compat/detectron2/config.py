@@ -14,7 +14,7 @@ from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.tables.keys import leaves, put, tree_of
 from boxwright.interop.tables.yacs import coerce, decode
 from boxwright.interop.texts.config_files import read_text
-from boxwright.interop.texts.yaml_values import parse_yaml
+from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.zoo.detectron2_configs import detectron2_content
 from boxwright.interop.zoo.models import is_model_name
 
@@ -47,13 +47,11 @@ class CfgNode(dict[str, Any]):
         """A YAML file with its bases, or what `model_zoo.get_config_file` gives. `allow_unsafe` has no effect."""
         name = str(cfg_filename)
         if name.startswith(PUBLISHED) and is_model_name(name) and not Path(name).exists():
-            self._merge(detectron2_content(_without_ending(name)), source=name, folder=None)
+            self._merge(detectron2_content(_without_ending(name)), source=name, path=None)
             return
         path = Path(cfg_filename)
-        content = parse_yaml(read_text(path), source=name)
-        if not isinstance(content, Mapping):
-            raise ConfigError(f"{name}: expected settings, found {type(content).__name__}")
-        self._merge(content, source=name, folder=path.parent)
+        content = parse_settings(read_text(path), source=name)
+        self._merge(content, source=name, path=path)
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """["MODEL.WEIGHTS", "model.pkl", "SOLVER.BASE_LR", 0.01]"""
@@ -84,11 +82,11 @@ class CfgNode(dict[str, Any]):
         """As YAML."""
         return yaml.safe_dump(_without_tuples(plain(self)), sort_keys=True)
 
-    def _merge(self, content: Mapping[str, Any], *, source: str, folder: Path | None) -> None:
-        settings, mistakes = detectron2_settings(content, source=source, folder=folder)
+    def _merge(self, content: Mapping[str, Any], *, source: str, path: Path | None) -> None:
+        settings, mistakes = detectron2_settings(content, source=source, path=path)
         mistakes.raise_if_any()
-        for path in settings.given:
-            self.merge_from_list([path, settings[path]])
+        for name in settings.given:
+            self.merge_from_list([name, settings[name]])
 
     def _set_frozen(self, is_frozen: bool) -> None:
         self.__dict__["_frozen"] = is_frozen

@@ -11,7 +11,7 @@ from boxwright.errors import BoxwrightError, ConfigError
 from boxwright.interop.detectron.config import read_detectron
 from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.texts.config_files import read_text
-from boxwright.interop.texts.yaml_values import parse_yaml
+from boxwright.interop.texts.json_values import parse_settings
 
 # The scripts' names -> those of the parts for training and test, and the classes with the background.
 DATASETS = {
@@ -38,9 +38,7 @@ def one_checkpoint(flags: argparse.Namespace) -> str:
 
 def read_settings(flags: argparse.Namespace) -> Config:
     """The config file with the changes of --set and --dataset, as our settings."""
-    content = parse_yaml(read_text(Path(flags.cfg_file)), source=flags.cfg_file)
-    if not isinstance(content, dict):
-        raise ConfigError(f"{flags.cfg_file}: expected settings, found {type(content).__name__}")
+    content = parse_settings(read_text(Path(flags.cfg_file)), source=flags.cfg_file)
     overrides = [f"{name}={value}" for name, value in _pairs(flags.set_cfgs)]
     if flags.dataset in DATASETS:
         train, val, classes = DATASETS[flags.dataset]

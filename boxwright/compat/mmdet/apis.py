@@ -76,11 +76,10 @@ def init_detector(
     there is one; "palette" and the like are accepted and have no effect.
     """
     if cfg_options:
-        settings = mmdetection_settings(
-            read_text(Path(str(config))), source=str(config), folder=Path(str(config)).parent
-        )
-        for path, value in cfg_options.items():
-            put(settings, path, value)
+        path = Path(str(config))
+        settings = mmdetection_settings(read_text(path), source=str(config), path=path)
+        for name, value in cfg_options.items():
+            put(settings, name, value)
         read = with_coco_names(translate_mmdetection(settings, source=str(config))[0])
     else:
         read = config if isinstance(config, Config) else load_config(config)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from boxwright.config.yaml_text import parse_yaml, write_yaml
 from boxwright.data.annotations import Annotations, Category, ObjectInfo
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import image_size
 from boxwright.data.image_files import is_image_name, list_images
 from boxwright.data.outlines import object_ring, reaches_far
 from boxwright.data.problems import Losses, Problems
-from boxwright.errors import DatasetError, ImageError
+from boxwright.errors import ConfigError, DatasetError, ImageError
 from boxwright.files import atomic_write
 from boxwright.types import Size
 
@@ -33,8 +33,8 @@ class YoloClasses:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
         raise DatasetError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}; expected names, train and val")
@@ -290,4 +290,4 @@ def write_yolo_yaml(out: Path, splits: Mapping[str, Annotations]) -> None:
         content["kpt_names"] = {0: list(annotations.keypoint_names)}
     content["names"] = dict(enumerate(annotations.class_names))
     with atomic_write(out / "data.yaml", "w") as file:
-        yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True)
+        file.write(write_yaml(content, is_block=True))

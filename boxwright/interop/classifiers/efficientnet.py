@@ -29,6 +29,7 @@ LUKEMELAS: tuple[Pair, ...] = (
 
 
 def from_efficientnet(state: Mapping[str, Tensor]) -> State:
+    """Names of timm, of efficientnet_pytorch or of torchvision -> ours."""
     keys = list(state)
     if "_conv_stem.weight" in state:
         return Names("EfficientNet (lukemelas)", LUKEMELAS).to_ours(state)
@@ -38,6 +39,7 @@ def from_efficientnet(state: Mapping[str, Tensor]) -> State:
 
 
 def is_efficientnet(keys: Iterable[str]) -> bool:
+    """Whether the names are those of an EfficientNet's classifier."""
     return any(
         key in ("_conv_stem.weight", "conv_stem.weight") or re.fullmatch(r"features\.1\.0\.block\.0\.0\.weight", key)
         for key in keys

@@ -28,6 +28,7 @@ class DetectronModel:
         self.has_fpn = bool(settings["FPN.FPN_ON"])
 
     def section(self) -> dict[str, Any]:
+        """Our `model` settings."""
         c = self.c
         if c["MODEL.TYPE"] == "retinanet" or c["RETINANET.RETINANET_ON"]:
             return self.retinanet()
@@ -52,10 +53,12 @@ class DetectronModel:
         }
 
     def conventions(self) -> dict[str, Any]:
+        """Our `model.conventions`."""
         changes = {} if self.has_fpn else {"proposal_top_k": "image", "rpn_class_average": "sampled"}
         return changes | ({"rpn_class_average": "per_level"} if self.c["RPN.CLS_ACTIVATION"] == "softmax" else {})
 
     def has_rpn(self) -> bool:
+        """Whether the model makes its proposals itself."""
         return bool(self.c["MODEL.RPN_ONLY"] or self.c["MODEL.FASTER_RCNN"] or self.c["RPN.RPN_ON"])
 
     def num_classes(self) -> int:
@@ -66,6 +69,7 @@ class DetectronModel:
         return int(classes) - 1
 
     def input(self) -> dict[str, Any]:
+        """Our `model.input`: channels, mean, deviation, sizes."""
         c = self.c
         means = c["PIXEL_MEANS"]
         while isinstance(means, list | tuple) and len(means) == 1:
@@ -81,6 +85,7 @@ class DetectronModel:
         return {"channels": "bgr", "mean": tuple(means), "std": (1.0, 1.0, 1.0), "resize": resize, "pad_to": pad_to}
 
     def backbone(self) -> dict[str, Any]:
+        """Our `model.backbone`."""
         c = self.c
         frozen = c["RESNETS.FREEZE_AT"] if "RESNETS.FREEZE_AT" in c.given else c["TRAIN.FREEZE_AT"]
         if self.is_vgg:
@@ -106,12 +111,14 @@ class DetectronModel:
         }
 
     def is_dilated(self) -> bool:
+        """Whether the last stage keeps the resolution of the one before it."""
         dilation = self.c["RESNETS.RES5_DILATION"]
         if dilation not in (1, 2):
             self.mistakes.add("RESNETS.RES5_DILATION", f"is {dilation}; 1 and 2 are known")
         return bool(dilation == 2)
 
     def backbone_norm(self) -> dict[str, Any]:
+        """The norm of the backbone."""
         c = self.c
         parts = {"TRANS_FUNC": ("bottleneck", "transformation"), "STEM_FUNC": ("basic", "stem")}
         parts["SHORTCUT_FUNC"] = ("basic", "shortcut")
@@ -127,9 +134,11 @@ class DetectronModel:
         return self.group_norm() if True in norms else {"kind": "frozen_bn"}
 
     def group_norm(self) -> dict[str, Any]:
+        """Group norm with the groups that the source sets."""
         return {"kind": "gn", "groups": self.c["GROUP_NORM.NUM_GROUPS"], "eps": self.c["GROUP_NORM.EPSILON"]}
 
     def neck(self) -> dict[str, Any]:
+        """Our `model.neck`."""
         c = self.c
         if not self.has_fpn:
             return {"kind": "none", "level": "c5" if self.is_vgg or (self.body and self.body["last"] == "5") else "c4"}
@@ -150,6 +159,7 @@ class DetectronModel:
         }
 
     def level_range(self) -> tuple[int, int]:
+        """The finest and the coarsest level of the pyramid."""
         c = self.c
         used = [("FPN.ROI_MIN_LEVEL", "FPN.ROI_MAX_LEVEL")] if c["FPN.MULTILEVEL_ROIS"] else []
         used += [("FPN.RPN_MIN_LEVEL", "FPN.RPN_MAX_LEVEL")] if c["FPN.MULTILEVEL_RPN"] else []
@@ -159,6 +169,7 @@ class DetectronModel:
         return lowest, highest
 
     def anchors(self) -> dict[str, Any]:
+        """Our `model.anchors`."""
         c = self.c
         if not self.has_fpn:
             return {"sizes": [list(c["RPN.SIZES"])], "aspect_ratios": [list(c["RPN.ASPECT_RATIOS"])]}
@@ -169,6 +180,7 @@ class DetectronModel:
         return {"sizes": sizes, "aspect_ratios": [list(c["FPN.RPN_ASPECT_RATIOS"])]}
 
     def rpn(self) -> dict[str, Any]:
+        """Our `model.proposals`, made by an RPN."""
         c = self.c
         kept = {phase: c[f"{phase}.RPN_POST_NMS_TOP_N"] for phase in ("TRAIN", "TEST")}
         collected = {phase: int(kept[phase] * c["FPN.RPN_COLLECT_SCALE"] + 0.5) for phase in kept}
@@ -203,11 +215,13 @@ class DetectronModel:
         return test
 
     def precomputed(self) -> dict[str, Any]:
+        """Our `model.proposals`, read from a file."""
         # In training every proposal of the file is used; at both, those under 2 pixels are left out.
         limit = self.c["TEST.PROPOSAL_LIMIT"]
         return {"kind": "precomputed", "top_k": {"train": 100_000, "test": limit}, "min_size": 2}
 
     def box_head(self) -> dict[str, Any]:
+        """Our `model.box_head`."""
         c = self.c
         crowd_share = None if self.has_rpn() else c["TRAIN.CROWD_FILTER_THRESH"]
         return {
@@ -226,6 +240,7 @@ class DetectronModel:
         }
 
     def box_features(self) -> dict[str, Any]:
+        """The layers between the pooled regions and the box head's outputs."""
         c = self.c
         name = c["FAST_RCNN.ROI_BOX_HEAD"].rpartition(".")[2].removeprefix("add_")
         convs, fc = [c["FAST_RCNN.CONV_HEAD_DIM"]] * c["FAST_RCNN.NUM_STACKED_CONVS"], c["FAST_RCNN.MLP_HEAD_DIM"]
@@ -245,6 +260,7 @@ class DetectronModel:
         return {"kind": "conv_fc"}
 
     def pooling(self, group: str) -> dict[str, Any]:
+        """How regions are pooled for a head."""
         c = self.c
         method = c[f"{group}.ROI_XFORM_METHOD"]
         if method not in _POOLINGS:
@@ -261,6 +277,7 @@ class DetectronModel:
         }
 
     def mask_head(self) -> dict[str, Any]:
+        """Our `model.mask_head`, None without one."""
         c = self.c
         name = c["MRCNN.ROI_MASK_HEAD"].rpartition(".")[2].removeprefix("add_")
         channels, pooling = c["MRCNN.DIM_REDUCED"], self.pooling("MRCNN")
@@ -292,6 +309,7 @@ class DetectronModel:
         return head
 
     def keypoint_head(self) -> dict[str, Any]:
+        """Our `model.keypoint_head`, None without one."""
         c = self.c
         name = c["KRCNN.ROI_KEYPOINTS_HEAD"].rpartition(".")[2].removeprefix("add_")
         if name != "roi_pose_head_v1convX":
@@ -316,6 +334,7 @@ class DetectronModel:
         }
 
     def retinanet(self) -> dict[str, Any]:
+        """Our `model` settings of a RetinaNet."""
         c = self.c
         lowest, highest = self.level_range()
         octaves = c["RETINANET.SCALES_PER_OCTAVE"]

@@ -13,6 +13,7 @@ from boxwright.interop.tables.rename import Names, Pair, State
 
 
 def from_detectron_pytorch(state: Mapping[str, Tensor]) -> State:
+    """Detectron.pytorch's names -> ours."""
     names = detectron_pytorch_names(
         pyramid=any(".conv_body." in key for key in state), group_norm=any(".gn1." in key for key in state)
     )
@@ -29,10 +30,12 @@ def to_detectron_pytorch(state: Mapping[str, Tensor]) -> State:
 
 
 def is_detectron_pytorch(keys: Iterable[str]) -> bool:
+    """Whether the names are Detectron.pytorch's."""
     return any(key.startswith(("Conv_Body.", "RPN.", "Box_Head.", "Box_Outs.")) for key in keys)
 
 
 def detectron_pytorch_names(*, pyramid: bool, group_norm: bool) -> Names:
+    """The table of Detectron.pytorch's names for these weights."""
     body = "Conv_Body.conv_body" if pyramid else "Conv_Body"
     with_norm = _gn_sequence if group_norm else _plain_sequence
     return Names(

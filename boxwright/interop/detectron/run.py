@@ -8,6 +8,7 @@ from boxwright.interop.tables.yacs import YacsTree
 
 
 def data_section(c: YacsTree) -> dict[str, Any]:
+    """Our `data` settings."""
     augment: dict[str, Any] = {"flip": 0.5 if c["TRAIN.USE_FLIPPED"] else 0.0}
     if c["TRAIN.ASPECT_CROPPING"]:
         augment["crop_aspect"] = (c["TRAIN.ASPECT_LO"], c["TRAIN.ASPECT_HI"])
@@ -28,6 +29,7 @@ def dataset_names(names: Any) -> str | None:
 
 
 def train_section(c: YacsTree, mistakes: Mistakes, *, is_pytorch: bool) -> dict[str, Any]:
+    """Our `train` settings."""
     batch = c["TRAIN.IMS_PER_BATCH"] * c["NUM_GPUS"]
     return {
         "batch": batch,
@@ -47,6 +49,7 @@ def train_section(c: YacsTree, mistakes: Mistakes, *, is_pytorch: bool) -> dict[
 
 
 def test_section(c: YacsTree, mistakes: Mistakes) -> dict[str, Any]:
+    """Our `test` settings."""
     is_retinanet = c["RETINANET.RETINANET_ON"] or c["MODEL.TYPE"] == "retinanet"
     section: dict[str, Any] = {
         "score_threshold": c["RETINANET.INFERENCE_TH"] if is_retinanet else c["TEST.SCORE_THRESH"],

@@ -26,6 +26,7 @@ _ENDINGS = (
 
 
 def from_detectron(blobs: Mapping[str, Tensor]) -> State:
+    """Detectron's names -> ours."""
     kept = {key: value for key, value in blobs.items() if not key.endswith("_momentum")}
     has_own_box_layers = any(key.startswith(("fc6_", "head_conv1_")) for key in kept)
     is_detector = any(key.startswith(("cls_score_", "rpn_bbox_pred", "retnet_")) for key in kept)
@@ -35,11 +36,13 @@ def from_detectron(blobs: Mapping[str, Tensor]) -> State:
 
 
 def is_detectron(keys: Iterable[str]) -> bool:
+    """Whether the names are Detectron's."""
     known = ("conv1_w", "res2_0_branch2a_w", "conv_rpn_w", "conv_rpn_fpn2_w")
     return any(key in known for key in keys)
 
 
 def detectron_names(*, c5: str) -> Names:
+    """The table of Detectron's names for these weights."""
     layers: list[Pair] = [
         ("conv1", "backbone.stem"),
         ("res_conv1", "backbone.stem"),  # the stem's norm is named apart from its convolution

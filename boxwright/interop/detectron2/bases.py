@@ -83,4 +83,5 @@ def zoo_base(name: str) -> dict[str, Any] | None:
 
 
 def zoo_base_names() -> list[str]:
+    """The file names of the bases that `zoo_base` knows."""
     return sorted(_BASES)

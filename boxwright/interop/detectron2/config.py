@@ -13,18 +13,18 @@ from boxwright.interop.detectron2.model import Detectron2Model
 from boxwright.interop.detectron2.run import data_section, test_section, train_section
 from boxwright.interop.tables.keys import ConfigReport, Mistakes, leaves, put
 from boxwright.interop.tables.yacs import YacsTree, merge_overrides, translating
-from boxwright.interop.texts.config_files import base_path, is_readable, read_text
-from boxwright.interop.texts.yaml_values import parse_yaml
+from boxwright.interop.texts.config_files import base_path
+from boxwright.interop.texts.json_values import parse_settings
+from boxwright.interop.texts.work import Work
 
 BASE_KEY = "_BASE_"
-_MAX_CHAIN = 30
 
 
 def read_detectron2(
-    content: Mapping[Any, Any], *, source: str, folder: Path | None = None, overrides: Sequence[str] = ()
+    content: Mapping[Any, Any], *, source: str, path: Path | None = None, overrides: Sequence[str] = ()
 ) -> tuple[Config, ConfigReport]:
-    """Our settings from the content of a YAML file; `folder` is where its base is looked for."""
-    settings, mistakes = detectron2_settings(content, source=source, folder=folder, overrides=overrides)
+    """Our settings from the content of a YAML file; its bases are files only where it is the user's file `path`."""
+    settings, mistakes = detectron2_settings(content, source=source, path=path, overrides=overrides)
     return translate_detectron2(settings, mistakes, source=source, dialect="detectron2")
 
 
@@ -47,53 +47,53 @@ def translate_detectron2(
 
 
 def detectron2_settings(
-    content: Mapping[Any, Any], *, source: str, folder: Path | None = None, overrides: Sequence[str] = ()
+    content: Mapping[Any, Any], *, source: str, path: Path | None = None, overrides: Sequence[str] = ()
 ) -> tuple[YacsTree, Mistakes]:
     """The complete settings of the original: defaults, then bases, then the file, then overrides."""
     mistakes = Mistakes(source)
     settings = YacsTree(KEYS)
-    merged = merge_bases(content, source=source, folder=folder)
+    merged = _merge_bases(dict(content), source=source, folder=path and path.parent, work=Work(path))
     settings.merge(_without_projects(_upgrade(merged), mistakes), mistakes)
     merge_overrides(settings, overrides, mistakes)
     return settings, mistakes
 
 
-def merge_bases(
-    content: Mapping[Any, Any], *, source: str, folder: Path | None, chain: tuple[Path, ...] = ()
-) -> dict[Any, Any]:
+def _merge_bases(content: Mapping[Any, Any], *, source: str, folder: Path | None, work: Work) -> dict[Any, Any]:
     """`content` over its `_BASE_` (one or a list), and theirs, to the end."""
+    work.check(content, source=source)
     bases = content.get(BASE_KEY, [])
+    names = bases if isinstance(bases, list | tuple) else [bases]
     merged: dict[Any, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in names:
         if not isinstance(base, str):
-            raise ConfigError(f"{source}: {BASE_KEY} is {base!r}; expected a path")
-        _merge(merged, _load_base(base, source=source, folder=folder, chain=chain), source)
+            raise ConfigError(f"{source}: {BASE_KEY} holds a {type(base).__name__}; expected a path")
+        _merge(merged, _load_base(base, source=source, folder=folder, work=work), source)
     _merge(merged, {name: value for name, value in content.items() if name != BASE_KEY}, source)
     return merged
 
 
-def _load_base(base: str, *, source: str, folder: Path | None, chain: tuple[Path, ...]) -> dict[Any, Any]:
+def _load_base(base: str, *, source: str, folder: Path | None, work: Work) -> dict[Any, Any]:
+    work.count_base(source)
     path = base_path(base, folder=folder)
-    if "://" in base or not is_readable(path):
-        fact = zoo_base(PurePosixPath(base.replace("\\", "/")).name)
-        if fact is None:
-            known = ", ".join(zoo_base_names())
-            raise ConfigError(f"{source}: the base {base!r} is not there ({path}); without a file, {known} are known")
-        return fact
-    path = path.resolve()
-    if path in chain or len(chain) > _MAX_CHAIN:
-        raise ConfigError(f"{source}: the base {base!r} leads back to itself")
-    content = parse_yaml(read_text(path), source=str(path))
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{path}: expected settings, found {type(content).__name__}")
-    return merge_bases(content, source=str(path), folder=path.parent, chain=(*chain, path))
+    if "://" not in base and work.has_base(path):
+        with work.base(path, name=base, source=source) as (real, text):
+            content = parse_settings(text, source=str(real))
+            return _merge_bases(content, source=str(real), folder=real.parent, work=work)
+    fact = zoo_base(PurePosixPath(base.replace("\\", "/")).name)
+    if fact is None:
+        known = ", ".join(zoo_base_names())
+        raise ConfigError(
+            f"{source}: the base {base[:200]!r} is not {work.place(path)}; without a file, {known} are known"
+        )
+    return fact
 
 
 def _merge(into: dict[Any, Any], changes: Mapping[Any, Any], source: str) -> None:
     for name, value in changes.items():
         if isinstance(value, Mapping) and name in into:
             if not isinstance(into[name], dict):
-                raise ConfigError(f"{source}: {name} is a group of settings here and {into[name]!r} in the base")
+                kind = type(into[name]).__name__
+                raise ConfigError(f"{source}: {name} is a group of settings here and a {kind} in the base")
             into[name] = dict(into[name])
             _merge(into[name], value, source)
         else:

@@ -16,6 +16,7 @@ from boxwright.interop.detectron2.lazy_syntax import TARGET, read_lazy_text, res
 from boxwright.interop.tables.keys import ConfigReport, Mistakes, get, put
 from boxwright.interop.tables.typed_nodes import Node, Reading, open_node
 from boxwright.interop.tables.yacs import YacsTree
+from boxwright.interop.texts.work import Work
 
 _FOREIGN = ("RegNet", "MViT", "ViT", "SimpleFeaturePyramid", "SwinTransformer", "FCOS", "PanopticFPN")
 _UNKNOWN = dict.fromkeys(_FOREIGN, "which is not in the family") | {
@@ -24,9 +25,10 @@ _UNKNOWN = dict.fromkeys(_FOREIGN, "which is not in the family") | {
 }
 
 
-def read_lazy(text: str, *, source: str, folder: Path | None) -> tuple[Config, ConfigReport]:
-    """Our settings from the text of a LazyConfig .py file."""
-    return read_lazy_tree(read_lazy_text(text, source=source, folder=folder), source=source)
+def read_lazy(text: str, *, source: str, path: Path | None) -> tuple[Config, ConfigReport]:
+    """Our settings from the text of a LazyConfig .py file; `path` is the file that the user named, if it is one."""
+    names = read_lazy_text(text, source=source, folder=path and path.parent, work=Work(path))
+    return read_lazy_tree(names, source=source)
 
 
 def read_lazy_tree(tree: Mapping[str, Any], *, source: str) -> tuple[Config, ConfigReport]:

@@ -25,6 +25,7 @@ class LazyModel:
         self.mistakes = mistakes
 
     def set(self, path: str, value: Any) -> None:
+        """Sets a setting of Detectron2's YAML form."""
         self.settings.assign(path, value, self.mistakes)
 
     def copy(self, node: Node, *names: str) -> None:
@@ -41,6 +42,7 @@ class LazyModel:
         return words[0] if words else str(value)
 
     def read(self, model: Node) -> None:
+        """Reads the whole model."""
         self.set("MODEL.META_ARCHITECTURE", model.kind)
         self.copy(model, "pixel_mean", "pixel_std")
         if "input_format" in model.keys:
@@ -58,6 +60,7 @@ class LazyModel:
                 self.heads(heads)
 
     def backbone(self, node: Node, *, is_retinanet: bool) -> None:
+        """Reads the backbone, with its pyramid if it has one."""
         resnet: Node | None = node
         self.set("MODEL.BACKBONE.NAME", "build_resnet_backbone")
         if node.kind == "FPN":
@@ -73,6 +76,7 @@ class LazyModel:
             self.resnet(resnet)
 
     def resnet(self, node: Node) -> None:
+        """Reads a ResNet."""
         stem, stages = node.node("stem", "BasicStem"), node.node("stages", "make_default_stages")
         self.copy(node, "out_features", "freeze_at")
         if stem and stages:
@@ -85,6 +89,7 @@ class LazyModel:
             self.set("MODEL.RESNETS.NORM", norm)
 
     def rpn(self, node: Node) -> None:
+        """Reads the RPN."""
         names = ("in_features", "batch_size_per_image", "positive_fraction", "nms_thresh", "min_box_size")
         self.copy(node, *names, "anchor_boundary_thresh", "box_reg_loss_type", "smooth_l1_beta")
         for name in ("pre_nms_topk", "post_nms_topk"):
@@ -102,24 +107,29 @@ class LazyModel:
         self.set("MODEL.RPN.BBOX_REG_LOSS_WEIGHT", weights[1] / weights[0] if weights[0] else weights[1])
 
     def anchors(self, node: Node) -> None:
+        """Reads the anchors."""
         ratios = node["aspect_ratios"]
         is_flat = bool(ratios) and not isinstance(ratios[0], list | tuple)
         self.copy(node, "sizes", "offset")
         self.set("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", [list(ratios)] if is_flat else ratios)
 
     def matcher(self, node: Node, name: str, group: str) -> None:
+        """Reads the thresholds and labels of a Matcher."""
         if matcher := node.node(name, "Matcher", group=group):
             self.copy(matcher, "thresholds", "labels")
 
     def deltas(self, node: Node, name: str, group: str) -> None:
+        """Reads the weights of a Box2BoxTransform."""
         if transform := node.node(name, "Box2BoxTransform", group=group):
             self.set(f"{group}.BBOX_REG_WEIGHTS", tuple(float(weight) for weight in transform["weights"]))
 
     def pooler(self, node: Node, name: str, group: str) -> None:
+        """Reads a ROIPooler."""
         if pooler := node.node(name, "ROIPooler", group=group):
             self.copy(pooler, "output_size", "sampling_ratio", "pooler_type")
 
     def heads(self, node: Node) -> None:
+        """Reads the heads of the regions."""
         self.set("MODEL.ROI_HEADS.NAME", node.kind)
         self.copy(node, "num_classes", "batch_size_per_image", "positive_fraction", "proposal_append_gt")
         if node.kind == "Res5ROIHeads":
@@ -142,6 +152,7 @@ class LazyModel:
             self.deltas(predictor, "box2box_transform", _BOX)
 
     def cascade(self, node: Node) -> None:
+        """Reads a box head of several stages."""
         heads = node.nodes("box_heads", "FastRCNNConvFCHead")
         predictors = node.nodes("box_predictors", "FastRCNNOutputLayers", group="MODEL.ROI_BOX_CASCADE_HEAD")
         matchers = node.nodes("proposal_matchers", "Matcher", group="MODEL.ROI_BOX_CASCADE_HEAD")
@@ -159,6 +170,7 @@ class LazyModel:
         self.set("MODEL.ROI_BOX_CASCADE_HEAD.IOUS", tuple(matcher["thresholds"][0] for matcher in matchers))
 
     def box_head(self, node: Node) -> None:
+        """Reads the box head's layers."""
         self.set(f"{_BOX}.NAME", node.kind)
         self.set(f"{_BOX}.NORM", self.norm(node, "conv_norm"))
         for name, kind in (("conv_dims", "CONV"), ("fc_dims", "FC")):
@@ -173,6 +185,7 @@ class LazyModel:
             self.set(width_path, widths[0])
 
     def predictor(self, node: Node) -> None:
+        """Reads the outputs of a box head, and which boxes are kept."""
         names = ("test_score_thresh", "test_nms_thresh", "test_topk_per_image", "cls_agnostic_bbox_reg")
         self.copy(node, *names, "smooth_l1_beta", "box_reg_loss_type", "use_fed_loss", "use_sigmoid_ce")
         classes, boxes = _loss_weights(node["loss_weight"], "loss_cls", "loss_box_reg")
@@ -181,6 +194,7 @@ class LazyModel:
         self.set(f"{_BOX}.BBOX_REG_LOSS_WEIGHT", boxes)
 
     def masks(self, node: Node) -> None:
+        """Reads the mask head."""
         head = node.node("mask_head", "MaskRCNNConvUpsampleHead")
         self.set("MODEL.MASK_ON", head is not None)
         if head is None:
@@ -195,6 +209,7 @@ class LazyModel:
         self.set(f"{_MASK}.CLS_AGNOSTIC_MASK", head["num_classes"] == 1 and node["num_classes"] != 1)
 
     def keypoints(self, node: Node) -> None:
+        """Reads the keypoint head."""
         head = node.node("keypoint_head", "KRCNNConvDeconvUpsampleHead")
         self.set("MODEL.KEYPOINT_ON", head is not None)
         if head is None:
@@ -206,10 +221,12 @@ class LazyModel:
             head.mistake("loss_normalizer", f"is {head['loss_normalizer']}; 'visible' is known")
 
     def same_levels(self, node: Node, name: str) -> None:
+        """Notes a mistake where a head reads other levels than the box head."""
         if list(node[name] or ()) != list(node["box_in_features"]):
             node.mistake(name, f"is {node[name]}; the heads read the levels of box_in_features here")
 
     def retinanet(self, node: Node) -> None:
+        """Reads a RetinaNet."""
         names = ("num_classes", "focal_loss_alpha", "focal_loss_gamma", "smooth_l1_beta", "box_reg_loss_type")
         self.copy(node, *names, "test_score_thresh", "test_topk_candidates", "test_nms_thresh")
         self.copy(node, "max_detections_per_image")

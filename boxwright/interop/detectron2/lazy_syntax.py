@@ -11,14 +11,12 @@ from typing import Any
 
 from boxwright.errors import ConfigError
 from boxwright.interop.detectron2.lazy_bases import zoo_module
-from boxwright.interop.tables.keys import copied
-from boxwright.interop.texts.config_files import is_readable, read_text
 from boxwright.interop.texts.python_files import Imported, PythonFile
 from boxwright.interop.texts.python_values import parse
-from boxwright.interop.texts.unfolded import MAX_SIZE, check_unfolded
+from boxwright.interop.texts.unfolded import MAX_SIZE
+from boxwright.interop.texts.work import POINTER, Work
 
 TARGET = "_target_"
-_MAX_CHAIN = 30
 _MAKERS = ("LazyCall", "L")
 _EMPTY = ("OmegaConf.create", "DictConfig", "edict", "EasyDict")
 
@@ -45,12 +43,14 @@ class _Returned(Exception):  # noqa: N818
 
 
 class LazyFile(PythonFile):
-    def __init__(self, *, source: str, folder: Path | None, chain: tuple[Path, ...] = ()) -> None:
-        super().__init__(source=source, scope={})
+    """One LazyConfig file. Modules that it imports are looked for in `folder`, then among the zoo's."""
+
+    def __init__(self, *, source: str, folder: Path | None, work: Work) -> None:
+        super().__init__(source=source, scope={}, work=work)
         self.folder = folder
-        self.chain = chain
 
     def statement(self, node: ast.stmt) -> None:
+        """Reads one statement, those of this dialect among them."""
         match node:
             case ast.FunctionDef():
                 self.scope[node.name] = _Function(node)
@@ -66,16 +66,18 @@ class LazyFile(PythonFile):
                 super().statement(node)
 
     def import_from(self, node: ast.ImportFrom) -> None:
+        """`from .module import name`: from a file or the zoo."""
         if node.level == 0:
             super().import_from(node)
             return
-        names = load_module(node.module or "", node.level, folder=self.folder, source=self.source, chain=self.chain)
+        names = _load_module(node.module or "", node.level, folder=self.folder, source=self.source, work=self.work)
         for alias in node.names:
             if alias.name not in names:
                 raise self.error(node, f"{node.module} has no {alias.name}; it has {', '.join(names)}")
             self.scope[alias.asname or alias.name] = names[alias.name]
 
     def call(self, node: ast.Call) -> Any:
+        """A call: of what this dialect gives a meaning, or of plain data."""
         if isinstance(node.func, ast.Name) and node.func.id in _MAKERS and node.func.id not in self.scope:
             raise self.error(node, f"{node.func.id} is not imported")
         if not isinstance(node.func, ast.Name | ast.Attribute | ast.Call):
@@ -105,20 +107,25 @@ class LazyFile(PythonFile):
         if callee.name == "LazyCall":
             return _Maker(_target(node, self, args))
         if callee.path.endswith(_EMPTY):
-            return copied(args[0]) if args and isinstance(args[0], dict) else dict(kwargs)
+            return self._copy(node, args[0]) if args and isinstance(args[0], dict) else dict(kwargs)
         if callee.name in ("deepcopy", "copy"):
-            return copied(args[0]) if args else None
-        if callee.name == "get_config" and args:
-            return self._zoo_file(node, str(args[0]))
+            return self._copy(node, args[0]) if args else None
+        if callee.name == "get_config" and args and isinstance(args[0], str):
+            return self._zoo_file(node, args[0])
         return {TARGET: callee.path, **({"_args_": args} if args else {}), **kwargs}
 
+    def _copy(self, node: ast.Call, value: Any) -> Any:
+        return self.guarded(node, self.operations.copy, value)
+
     def _zoo_file(self, node: ast.Call, path: str) -> dict[str, Any]:
+        self.work.count_base(self.source)
         module = zoo_module(path)
         if module is None:
-            raise self.error(node, f"the zoo's file {path!r} is not known here; give its content in this file")
+            raise self.error(node, f"the zoo's file {path[:80]!r} is not known here; give its content in this file")
         return module
 
     def _call_function(self, node: ast.Call, function: _Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        self.step(node, len(self.scope) * POINTER)
         names = [argument.arg for argument in function.node.args.args]
         outer, given = dict(self.scope), dict(zip(names, args, strict=False)) | kwargs
         for argument, default in zip(reversed(names), reversed(function.node.args.defaults), strict=False):
@@ -138,35 +145,33 @@ class LazyFile(PythonFile):
 
     def _Lambda(self, node: ast.Lambda) -> Imported:  # noqa: N802
         """Kept as text: a norm given as a lambda is recognised by what it names."""
-        return Imported(ast.unparse(node)[:300])
+        self.step(node, 20)
+        return Imported(self.written(node, most=300))
 
 
-def read_lazy_text(text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_lazy_text(text: str, *, source: str, folder: Path | None, work: Work) -> dict[str, Any]:
     """The names that a LazyConfig file defines, as plain data."""
-    reader = LazyFile(source=source, folder=folder, chain=chain)
+    reader = LazyFile(source=source, folder=folder, work=work)
     try:
         reader.run(parse(text, source=source).body)
     except _Returned:
         raise ConfigError(f"{source}: return outside a function") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
-    check_unfolded(list(reader.scope.values()), source=source)
+    work.check(list(reader.scope.values()), source=source)
     return {name: value for name, value in reader.scope.items() if not name.startswith("_")}
 
 
-def load_module(
-    module: str, level: int, *, folder: Path | None, source: str, chain: tuple[Path, ...]
-) -> dict[str, Any]:
+def _load_module(module: str, level: int, *, folder: Path | None, source: str, work: Work) -> dict[str, Any]:
     """The names of `from ..common.train import ...`: the file beside this one, else the zoo's by the same name."""
     if not module:
         raise ConfigError(f"{source}: imports from a folder; name the module, as in `from .common.train import train`")
+    work.count_base(source)
     relative = Path(*[".."] * (level - 1), *module.split("."))
     path = (folder or Path()) / relative.with_suffix(".py")
-    if folder is not None and is_readable(path):
-        path = path.resolve()
-        if path in chain or len(chain) > _MAX_CHAIN:
-            raise ConfigError(f"{source}: the import of {module} leads back to itself")
-        return read_lazy_text(read_text(path), source=str(path), folder=path.parent, chain=(*chain, path))
+    if work.has_base(path):
+        with work.base(path, name=module, source=source) as (real, text):
+            return read_lazy_text(text, source=str(real), folder=real.parent, work=work)
     fact = zoo_module(module.replace(".", "/") + ".py")
     if fact is None:
         raise ConfigError(f"{source}: {module} is imported from {path}, which is not there")

@@ -40,6 +40,7 @@ class Detectron2Model:
         self.is_precomputed = settings["MODEL.PROPOSAL_GENERATOR.NAME"] == "PrecomputedProposals"
 
     def section(self) -> dict[str, Any]:
+        """Our `model` settings."""
         match self.c["MODEL.META_ARCHITECTURE"]:
             case "GeneralizedRCNN":
                 return self.rcnn()
@@ -70,6 +71,7 @@ class Detectron2Model:
         }
 
     def rcnn(self) -> dict[str, Any]:
+        """Our `model` settings of a two-stage detector."""
         c = self.c
         has_heads = c["MODEL.META_ARCHITECTURE"] == "GeneralizedRCNN"
         return {
@@ -89,6 +91,7 @@ class Detectron2Model:
         return _BACKBONES.get(name, "none")
 
     def input(self) -> dict[str, Any]:
+        """Our `model.input`: channels, mean, deviation, sizes."""
         c = self.c
         short, channels = c["INPUT.MIN_SIZE_TRAIN"], {"BGR": "bgr", "RGB": "rgb"}.get(c["INPUT.FORMAT"])
         if channels is None:
@@ -108,12 +111,14 @@ class Detectron2Model:
         return {"channels": channels or "bgr", "mean": mean, "std": std, "resize": resize, "pad_to": pad_to}
 
     def norm(self, path: str) -> dict[str, Any]:
+        """Our norm by the source's name."""
         name = self.c[path]
         if name not in _NORMS:
             self.mistakes.add(path, f"is {name!r}; known are {', '.join(filter(None, _NORMS))} and ''")
         return _NORMS.get(name, _NORMS[""])
 
     def backbone(self) -> dict[str, Any]:
+        """Our `model.backbone`."""
         c, group = self.c, "MODEL.RESNETS"
         depth, dilation = c[f"{group}.DEPTH"], c[f"{group}.RES5_DILATION"]
         width = 64 if depth in (18, 34) else 256
@@ -134,6 +139,7 @@ class Detectron2Model:
         }
 
     def deformable(self) -> dict[str, Any] | None:
+        """Our deformable convolutions of the backbone, by stage."""
         c, group = self.c, "MODEL.RESNETS"
         flags = list(c[f"{group}.DEFORM_ON_PER_STAGE"])
         if not any(flags):
@@ -147,6 +153,7 @@ class Detectron2Model:
         }
 
     def neck(self) -> dict[str, Any]:
+        """Our `model.neck`."""
         c = self.c
         if not self.has_fpn:
             features = c["MODEL.RESNETS.OUT_FEATURES"]
@@ -191,6 +198,7 @@ class Detectron2Model:
         return self.top
 
     def anchors(self) -> dict[str, Any]:
+        """Our `model.anchors`."""
         c, group = self.c, "MODEL.ANCHOR_GENERATOR"
         return {
             "sizes": _lists(c[f"{group}.SIZES"]),
@@ -199,6 +207,7 @@ class Detectron2Model:
         }
 
     def proposals(self) -> dict[str, Any]:
+        """Our `model.proposals`."""
         name = self.c["MODEL.PROPOSAL_GENERATOR.NAME"]
         if name not in ("RPN", "PrecomputedProposals"):
             self.mistakes.add("MODEL.PROPOSAL_GENERATOR.NAME", f"is {name!r}; known are RPN and PrecomputedProposals")
@@ -207,6 +216,7 @@ class Detectron2Model:
         return self.precomputed() if name == "PrecomputedProposals" else self.rpn()
 
     def precomputed(self) -> dict[str, Any]:
+        """Our `model.proposals`, read from a file."""
         c, group = self.c, "DATASETS.PRECOMPUTED_PROPOSAL_TOPK"
         return {
             "kind": "precomputed",
@@ -215,6 +225,7 @@ class Detectron2Model:
         }
 
     def rpn(self) -> dict[str, Any]:
+        """Our `model.proposals`, made by an RPN."""
         c, group = self.c, "MODEL.RPN"
         low, high = c[f"{group}.IOU_THRESHOLDS"]
         border, weight = c[f"{group}.BOUNDARY_THRESH"], c[f"{group}.LOSS_WEIGHT"]
@@ -248,6 +259,7 @@ class Detectron2Model:
         }
 
     def box_loss(self, kind_path: str, beta_path: str) -> dict[str, Any]:
+        """Our loss of boxes."""
         kind = self.c[kind_path]
         if kind == "smooth_l1":
             return {"kind": "smooth_l1", "beta": self.c[beta_path]}
@@ -256,6 +268,7 @@ class Detectron2Model:
         return {"kind": kind if kind in _IOU_LOSSES else "giou"}
 
     def box_head(self) -> dict[str, Any]:
+        """Our `model.box_head`."""
         c, group, heads = self.c, "MODEL.ROI_BOX_HEAD", "MODEL.ROI_HEADS"
         thresholds = c[f"{heads}.IOU_THRESHOLDS"]
         if len(thresholds) != len(c[f"{heads}.IOU_LABELS"]) - 1:
@@ -278,6 +291,7 @@ class Detectron2Model:
         }
 
     def box_features(self) -> dict[str, Any]:
+        """The layers between the pooled regions and the box head's outputs."""
         c, group, name = self.c, "MODEL.ROI_BOX_HEAD", self.c["MODEL.ROI_HEADS.NAME"]
         if name == "Res5ROIHeads":
             if c["MODEL.KEYPOINT_ON"]:
@@ -296,6 +310,7 @@ class Detectron2Model:
         }
 
     def cascade(self) -> list[dict[str, Any]]:
+        """The settings of a box head with several stages."""
         c, group = self.c, "MODEL.ROI_BOX_CASCADE_HEAD"
         weights, ious = c[f"{group}.BBOX_REG_WEIGHTS"], c[f"{group}.IOUS"]
         if len(weights) != len(ious):
@@ -303,6 +318,7 @@ class Detectron2Model:
         return [{"positive_iou": iou, "box_weights": tuple(weight)} for iou, weight in zip(ious, weights, strict=False)]
 
     def pooling(self, group: str) -> dict[str, Any]:
+        """How regions are pooled for a head."""
         c, kind = self.c, self.c[f"{group}.POOLER_TYPE"]
         if kind not in _POOLERS:
             self.mistakes.add(f"{group}.POOLER_TYPE", f"is {kind!r}; known are {', '.join(_POOLERS)}")
@@ -316,6 +332,7 @@ class Detectron2Model:
         }
 
     def mask_head(self) -> dict[str, Any]:
+        """Our `model.mask_head`, None without one."""
         c, group = self.c, "MODEL.ROI_MASK_HEAD"
         is_res5 = c["MODEL.ROI_HEADS.NAME"] == "Res5ROIHeads"
         return {
@@ -329,6 +346,7 @@ class Detectron2Model:
         }
 
     def keypoint_head(self) -> dict[str, Any]:
+        """Our `model.keypoint_head`, None without one."""
         c, group = self.c, "MODEL.ROI_KEYPOINT_HEAD"
         visible = c[f"{group}.NORMALIZE_LOSS_BY_VISIBLE_KEYPOINTS"]
         return {
@@ -342,6 +360,7 @@ class Detectron2Model:
         }
 
     def retinanet(self) -> dict[str, Any]:
+        """Our `model` settings of a RetinaNet."""
         c, group = self.c, "MODEL.RETINANET"
         low, high = c[f"{group}.IOU_THRESHOLDS"]
         if not self.has_fpn:

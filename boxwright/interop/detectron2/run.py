@@ -10,6 +10,7 @@ _CLIPS = {"value": "value", "full_model": "norm"}
 
 
 def data_section(c: YacsTree, mistakes: Mistakes) -> dict[str, Any]:
+    """Our `data` settings."""
     sampler = c["DATALOADER.SAMPLER_TRAIN"]
     if sampler not in ("TrainingSampler", "RepeatFactorTrainingSampler"):
         known = "TrainingSampler, RepeatFactorTrainingSampler"
@@ -27,6 +28,7 @@ def data_section(c: YacsTree, mistakes: Mistakes) -> dict[str, Any]:
 
 
 def train_section(c: YacsTree, mistakes: Mistakes) -> dict[str, Any]:
+    """Our `train` settings."""
     batch, clip = c["SOLVER.IMS_PER_BATCH"], c["SOLVER.CLIP_GRADIENTS.CLIP_TYPE"]
     is_clipped = c["SOLVER.CLIP_GRADIENTS.ENABLED"]
     if is_clipped and clip not in _CLIPS:
@@ -54,6 +56,7 @@ def train_section(c: YacsTree, mistakes: Mistakes) -> dict[str, Any]:
 
 
 def test_section(c: YacsTree) -> dict[str, Any]:
+    """Our `test` settings."""
     group = "MODEL.RETINANET" if c["MODEL.META_ARCHITECTURE"] == "RetinaNet" else "MODEL.ROI_HEADS"
     augment = {
         "short_sides": list(c["TEST.AUG.MIN_SIZES"]),

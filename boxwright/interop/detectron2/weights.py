@@ -13,18 +13,21 @@ from boxwright.interop.tables.rename import Names, Pair, State
 
 
 def from_detectron2(state: Mapping[str, Tensor]) -> State:
+    """Detectron2's names -> ours."""
     has_norm = "head.cls_subnet.1.weight" in state  # where a ReLU stands otherwise
     pyramid = any(".bottom_up." in key for key in state)
     return detectron2_names(pyramid=pyramid, head_norm=has_norm).to_ours(state)
 
 
 def to_detectron2(state: Mapping[str, Tensor]) -> State:
+    """Our names -> Detectron2's."""
     has_norm = "head.class_convs.0.norm.weight" in state
     pyramid = any(key.startswith("neck.") for key in state)
     return detectron2_names(pyramid=pyramid, head_norm=has_norm).from_ours(without_unread(state))
 
 
 def is_detectron2(keys: Iterable[str]) -> bool:
+    """Whether the names are Detectron2's."""
     return any(
         key.startswith(("proposal_generator.", "roi_heads.box_predictor.", "backbone.bottom_up.")) for key in keys
     )

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-Plain = dict[str, Any]
+from boxwright.interop.tables.keys import Settings
+
 _RGB = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "bgr_to_rgb": True}
 _BGR = {"mean": [103.530, 116.280, 123.675], "std": [1.0, 1.0, 1.0], "bgr_to_rgb": False}
 _NAME = re.compile(
@@ -21,7 +22,7 @@ _TYPES = {
 }
 
 
-def model_file(stem: str, *, is_old: bool) -> Plain | None:
+def model_file(stem: str, *, is_old: bool) -> Settings | None:
     """The content of `_base_/models/{stem}.py`, or None when there is no such file."""
     match = _NAME.fullmatch(stem)
     if match is None or (match["family"] in ("retinanet", "fast-rcnn") and match["body"] != "_fpn"):
@@ -32,10 +33,10 @@ def model_file(stem: str, *, is_old: bool) -> Plain | None:
     return {"model": model}
 
 
-def _model(family: str, body: str) -> Plain:
+def _model(family: str, body: str) -> Settings:
     has_mask, has_fpn = "mask" in family, body == "_fpn"
-    pictures: Plain = {"type": "DetDataPreprocessor", **(_RGB if has_fpn else _BGR), "pad_size_divisor": 32}
-    model: Plain = {
+    pictures: Settings = {"type": "DetDataPreprocessor", **(_RGB if has_fpn else _BGR), "pad_size_divisor": 32}
+    model: Settings = {
         "type": _TYPES[family],
         "data_preprocessor": pictures | ({"pad_mask": True} if has_mask else {}),
         "backbone": _backbone(body),
@@ -52,9 +53,9 @@ def _model(family: str, body: str) -> Plain:
     return model
 
 
-def _backbone(body: str) -> Plain:
+def _backbone(body: str) -> Settings:
     if body == "_fpn":
-        stages: Plain = {"num_stages": 4, "out_indices": (0, 1, 2, 3)}
+        stages: Settings = {"num_stages": 4, "out_indices": (0, 1, 2, 3)}
         norm, style, weights = {"type": "BN", "requires_grad": True}, "pytorch", "torchvision://resnet50"
     else:
         three = {"num_stages": 3, "strides": (1, 2, 2), "dilations": (1, 1, 1), "out_indices": (2,)}
@@ -77,19 +78,19 @@ def _channels(body: str) -> int:
     return {"_fpn": 256, "-caffe-c4": 1024, "-caffe-dc5": 2048}[body]
 
 
-def _coder(deviations: list[float]) -> Plain:
+def _coder(deviations: list[float]) -> Settings:
     return {"type": "DeltaXYWHBBoxCoder", "target_means": [0.0] * 4, "target_stds": deviations}
 
 
-def _cross_entropy(*, sigmoid: bool) -> Plain:
+def _cross_entropy(*, sigmoid: bool) -> Settings:
     return {"type": "CrossEntropyLoss", "use_sigmoid": sigmoid, "loss_weight": 1.0}
 
 
-def _l1() -> Plain:
+def _l1() -> Settings:
     return {"type": "L1Loss", "loss_weight": 1.0}
 
 
-def _rpn_head(family: str, body: str) -> Plain:
+def _rpn_head(family: str, body: str) -> Settings:
     scales, strides = ([8], [4, 8, 16, 32, 64]) if body == "_fpn" else ([2, 4, 8, 16, 32], [16])
     smooth = {"type": "SmoothL1Loss", "beta": 1.0 / 9.0, "loss_weight": 1.0}
     generator = {"type": "AnchorGenerator", "scales": scales, "ratios": [0.5, 1.0, 2.0], "strides": strides}
@@ -104,17 +105,17 @@ def _rpn_head(family: str, body: str) -> Plain:
     }
 
 
-def _extractor(size: int, body: str) -> Plain:
+def _extractor(size: int, body: str) -> Settings:
     layer = {"type": "RoIAlign", "output_size": size, "sampling_ratio": 0}
     strides = [4, 8, 16, 32] if body == "_fpn" else [16]
     channels = _channels(body)
     return {"type": "SingleRoIExtractor", "roi_layer": layer, "out_channels": channels, "featmap_strides": strides}
 
 
-def _box_head(family: str, body: str, deviations: list[float]) -> Plain:
+def _box_head(family: str, body: str, deviations: list[float]) -> Settings:
     is_cascade = "cascade" in family
     if body == "-caffe-c4":
-        kind: Plain = {"type": "BBoxHead", "with_avg_pool": True, "roi_feat_size": 7, "in_channels": 2048}
+        kind: Settings = {"type": "BBoxHead", "with_avg_pool": True, "roi_feat_size": 7, "in_channels": 2048}
     else:
         kind = {"type": "Shared2FCBBoxHead", "in_channels": _channels(body), "fc_out_channels": 1024}
         kind["roi_feat_size"] = 7
@@ -128,8 +129,8 @@ def _box_head(family: str, body: str, deviations: list[float]) -> Plain:
     }
 
 
-def _roi_head(family: str, body: str) -> Plain:
-    head: Plain = {"type": "StandardRoIHead"}
+def _roi_head(family: str, body: str) -> Settings:
+    head: Settings = {"type": "StandardRoIHead"}
     deviations = [[0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
     if "cascade" in family:
         head |= {"type": "CascadeRoIHead", "num_stages": 3, "stage_loss_weights": [1, 0.5, 0.25]}
@@ -154,7 +155,7 @@ def _roi_head(family: str, body: str) -> Plain:
     return head
 
 
-def _assigner(high: float, low: float, least: float, **more: Any) -> Plain:
+def _assigner(high: float, low: float, least: float, **more: Any) -> Settings:
     return {
         "type": "MaxIoUAssigner",
         "pos_iou_thr": high,
@@ -165,12 +166,12 @@ def _assigner(high: float, low: float, least: float, **more: Any) -> Plain:
     }
 
 
-def _sampler(number: int, share: float, *, joins: bool) -> Plain:
+def _sampler(number: int, share: float, *, joins: bool) -> Settings:
     sampler = {"type": "RandomSampler", "num": number, "pos_fraction": share, "neg_pos_ub": -1}
     return sampler | {"add_gt_as_proposals": joins}
 
 
-def _rcnn_part(family: str, body: str, iou: float) -> Plain:
+def _rcnn_part(family: str, body: str, iou: float) -> Settings:
     low_quality = family == "mask-rcnn" and body == "_fpn"
     size = {"mask_size": 14 if body == "-caffe-c4" else 28} if "mask" in family else {}
     return {
@@ -182,13 +183,13 @@ def _rcnn_part(family: str, body: str, iou: float) -> Plain:
     }
 
 
-def _proposal_part(before: int, after: int) -> Plain:
+def _proposal_part(before: int, after: int) -> Settings:
     nms = {"type": "nms", "iou_threshold": 0.7}
     return {"nms_pre": before, "max_per_img": after, "nms": nms, "min_bbox_size": 0}
 
 
-def _train_cfg(family: str, body: str) -> Plain:
-    parts: Plain = {}
+def _train_cfg(family: str, body: str) -> Settings:
+    parts: Settings = {}
     if family != "fast-rcnn":
         inside = (
             0 if "cascade" in family or body == "-caffe-dc5" or (family == "mask-rcnn" and body == "-caffe-c4") else -1
@@ -210,8 +211,8 @@ def _train_cfg(family: str, body: str) -> Plain:
     return parts
 
 
-def _test_cfg(family: str, body: str) -> Plain:
-    parts: Plain = {}
+def _test_cfg(family: str, body: str) -> Settings:
+    parts: Settings = {}
     if family == "rpn":
         parts["rpn"] = _proposal_part(2000, 1000) if body == "_fpn" else _proposal_part(12000, 2000)
     elif family != "fast-rcnn":
@@ -224,7 +225,7 @@ def _test_cfg(family: str, body: str) -> Plain:
     return parts
 
 
-def _retinanet(neck: Plain) -> Plain:
+def _retinanet(neck: Settings) -> Settings:
     generator = {
         "type": "AnchorGenerator",
         "octave_base_scale": 4,
@@ -243,7 +244,7 @@ def _retinanet(neck: Plain) -> Plain:
         "loss_cls": {"type": "FocalLoss", "use_sigmoid": True, "gamma": 2.0, "alpha": 0.25, "loss_weight": 1.0},
         "loss_bbox": _l1(),
     }
-    train: Plain = {"assigner": _assigner(0.5, 0.4, 0), "sampler": {"type": "PseudoSampler"}, "allowed_border": -1}
+    train: Settings = {"assigner": _assigner(0.5, 0.4, 0), "sampler": {"type": "PseudoSampler"}, "allowed_border": -1}
     nms = {"type": "nms", "iou_threshold": 0.5}
     return {
         "neck": neck | {"start_level": 1, "add_extra_convs": "on_input"},

@@ -1,17 +1,15 @@
 """The data, schedule and runtime files of mmdetection's `_base_` folder as facts, in both forms, of 2 and of 3."""
 
-from typing import Any
+from boxwright.interop.tables.keys import Settings, copied
 
-from boxwright.interop.tables.keys import copied
-
-Plain = dict[str, Any]
 _SCHEDULES = {"schedule_1x": (12, [8, 11]), "schedule_2x": (24, [16, 22]), "schedule_20e": (20, [16, 19])}
 _NORM = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "to_rgb": True}
 _SPLITS = ("train", "val", "test")
 _META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
 
-def runtime(*, is_old: bool) -> Plain:
+def runtime(*, is_old: bool) -> Settings:
+    """The content of `default_runtime.py`."""
     if is_old:
         return {
             "checkpoint_config": {"interval": 1},
@@ -49,7 +47,8 @@ def runtime(*, is_old: bool) -> Plain:
     }
 
 
-def schedule_file(stem: str, *, is_old: bool) -> Plain | None:
+def schedule_file(stem: str, *, is_old: bool) -> Settings | None:
+    """The content of a file of `_base_/schedules` by its name, None when it is not known."""
     if stem not in _SCHEDULES:
         return None
     epochs, steps = _SCHEDULES[stem]
@@ -83,7 +82,7 @@ def schedule_file(stem: str, *, is_old: bool) -> Plain | None:
     }
 
 
-def dataset_file(stem: str, *, is_old: bool) -> Plain | None:
+def dataset_file(stem: str, *, is_old: bool) -> Settings | None:
     """COCO's two files; others (VOC, Cityscapes, LVIS) name data that their users have beside them."""
     if stem not in ("coco_detection", "coco_instance"):
         return None
@@ -91,13 +90,13 @@ def dataset_file(stem: str, *, is_old: bool) -> Plain | None:
     return _old_coco(masks) if is_old else _coco(masks)
 
 
-def _coco(masks: Plain) -> Plain:
+def _coco(masks: Settings) -> Settings:
     load = {"type": "LoadImageFromFile", "backend_args": None}
     annotations = {"type": "LoadAnnotations", "with_bbox": True, **masks}
     resize = {"type": "Resize", "scale": (1333, 800), "keep_ratio": True}
-    train: list[Plain] = [load, annotations, resize, {"type": "RandomFlip", "prob": 0.5}, {"type": "PackDetInputs"}]
-    test: list[Plain] = [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": _META}]
-    config: Plain = {
+    train: list[Settings] = [load, annotations, resize, {"type": "RandomFlip", "prob": 0.5}, {"type": "PackDetInputs"}]
+    test: list[Settings] = [load, resize, annotations, {"type": "PackDetInputs", "meta_keys": _META}]
+    config: Settings = {
         "dataset_type": "CocoDataset",
         "data_root": "data/coco/",
         "backend_args": None,
@@ -128,11 +127,11 @@ def _coco(masks: Plain) -> Plain:
         },
     }
     config |= {"test_dataloader": config["val_dataloader"], "test_evaluator": config["val_evaluator"]}
-    result: Plain = copied(config)
+    result: Settings = copied(config)
     return result
 
 
-def _dataset(split: str, pipeline: list[Plain], more: Plain) -> Plain:
+def _dataset(split: str, pipeline: list[Settings], more: Settings) -> Settings:
     return {
         "type": "CocoDataset",
         "data_root": "data/coco/",
@@ -144,10 +143,10 @@ def _dataset(split: str, pipeline: list[Plain], more: Plain) -> Plain:
     }
 
 
-def _old_coco(masks: Plain) -> Plain:
+def _old_coco(masks: Settings) -> Settings:
     keys = ["img", "gt_bboxes", "gt_labels"] + (["gt_masks"] if masks else [])
     normalize = [{"type": "Normalize", **_NORM}, {"type": "Pad", "size_divisor": 32}]
-    train: list[Plain] = [
+    train: list[Settings] = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True, **masks},
         {"type": "Resize", "img_scale": (1333, 800), "keep_ratio": True},
@@ -159,7 +158,7 @@ def _old_coco(masks: Plain) -> Plain:
     inner = [{"type": "Resize", "keep_ratio": True}, {"type": "RandomFlip"}, *normalize]
     inner += [{"type": "ImageToTensor", "keys": ["img"]}, {"type": "Collect", "keys": ["img"]}]
     augmented = {"type": "MultiScaleFlipAug", "img_scale": (1333, 800), "flip": False, "transforms": inner}
-    test: list[Plain] = [{"type": "LoadImageFromFile"}, augmented]
+    test: list[Settings] = [{"type": "LoadImageFromFile"}, augmented]
     config = {
         "dataset_type": "CocoDataset",
         "data_root": "data/coco/",
@@ -175,11 +174,11 @@ def _old_coco(masks: Plain) -> Plain:
         },
         "evaluation": {"interval": 1, "metric": ["bbox", "segm"] if masks else "bbox"},
     }
-    result: Plain = copied(config)
+    result: Settings = copied(config)
     return result
 
 
-def _old_dataset(split: str, pipeline: list[Plain]) -> Plain:
+def _old_dataset(split: str, pipeline: list[Settings]) -> Settings:
     return {
         "type": "CocoDataset",
         "ann_file": f"data/coco/annotations/instances_{split}.json",
@@ -188,7 +187,7 @@ def _old_dataset(split: str, pipeline: list[Plain]) -> Plain:
     }
 
 
-def old_form(config: Plain) -> Plain:
+def old_form(config: Settings) -> Settings:
     """A whole model of the zoo in the form of mmdetection 2, for files that start from it in that form."""
     model = copied(config["model"])
     pictures = model.pop("data_preprocessor")
@@ -213,7 +212,7 @@ def old_form(config: Plain) -> Plain:
     return {"model": model} | old | {"img_norm_cfg": norm} | plan | half | runtime(is_old=True)
 
 
-def _old_resize(step: Plain) -> Plain:
+def _old_resize(step: Settings) -> Settings:
     scales = step.get("scales", step.get("scale"))
     mode = "value" if step["type"] == "RandomChoiceResize" else "range"
     several = {"multiscale_mode": mode} if isinstance(scales, list) else {}

@@ -9,14 +9,12 @@ and 3) exist.
 import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
 
 from boxwright.interop.mmdetection.base_models import model_file
 from boxwright.interop.mmdetection.base_runs import dataset_file, old_form, runtime, schedule_file
 from boxwright.interop.mmdetection.syntax import merge
-from boxwright.interop.tables.keys import copied
+from boxwright.interop.tables.keys import Settings, copied
 
-Plain = dict[str, Any]
 _NAME = re.compile(
     r"(?P<model>faster|mask|cascade|cascade-mask|fast|retinanet|rpn)(-rcnn)?"
     r"_(?P<body>r18|r50|r101|x101-32x4d|x101-64x4d|x101-32x8d)(?P<caffe>-caffe)?"
@@ -27,11 +25,11 @@ _NAME = re.compile(
 _BGR_MEAN, _BGR_STD = [103.530, 116.280, 123.675], [1.0, 1.0, 1.0]
 
 
-def known_file(name: str, is_old: bool) -> Plain | None:
+def known_file(name: str, is_old: bool) -> Settings | None:
     """The content of a well-known file by its path, bases merged; None when it is not known."""
     path = PurePosixPath(name.replace("\\", "/").rpartition("::")[2])
     stem, folder = path.stem, path.parent.name
-    makers: dict[str, Callable[[], Plain | None]] = {
+    makers: dict[str, Callable[[], Settings | None]] = {
         "models": lambda: model_file(_dashes(stem), is_old=is_old),
         "datasets": lambda: dataset_file(stem, is_old=is_old),
         "schedules": lambda: schedule_file(stem, is_old=is_old),
@@ -43,7 +41,7 @@ def known_file(name: str, is_old: bool) -> Plain | None:
     return zoo_file(stem, is_old=is_old)
 
 
-def zoo_file(stem: str, *, is_old: bool = False) -> Plain | None:
+def zoo_file(stem: str, *, is_old: bool = False) -> Settings | None:
     """The content of a model of the zoo by the name of its config, without ending."""
     match = _NAME.fullmatch(_dashes(stem))
     if match is None:
@@ -78,11 +76,11 @@ def zoo_file(stem: str, *, is_old: bool = False) -> Plain | None:
     return old_form(config) if is_old else copied(config)
 
 
-def _changes(match: "re.Match[str]", *, caffe_body: bool) -> list[Plain]:
+def _changes(match: "re.Match[str]", *, caffe_body: bool) -> list[Settings]:
     body, changes = match["body"], []
     depth = {"r18": 18, "r50": 50}.get(body, 101)
     weights = f"open-mmlab://detectron2/resnet{depth}_caffe" if match["caffe"] else f"torchvision://resnet{depth}"
-    backbone: Plain = {"depth": depth, "init_cfg": {"type": "Pretrained", "checkpoint": weights}}
+    backbone: Settings = {"depth": depth, "init_cfg": {"type": "Pretrained", "checkpoint": weights}}
     if body.startswith("x101"):
         groups, width = (int(number) for number in body.removeprefix("x101-").replace("d", "").split("x"))
         source = "detectron2/resnext101_32x8d" if width == 8 else f"resnext101_{groups}x{width}d"
@@ -108,8 +106,8 @@ def _changes(match: "re.Match[str]", *, caffe_body: bool) -> list[Plain]:
     return changes
 
 
-def _variants(match: "re.Match[str]") -> list[Plain]:
-    changes: list[Plain] = [{"optim_wrapper": {"type": "AmpOptimWrapper"}}] if match["amp"] else []
+def _variants(match: "re.Match[str]") -> list[Settings]:
+    changes: list[Settings] = [{"optim_wrapper": {"type": "AmpOptimWrapper"}}] if match["amp"] else []
     if match["loss"]:
         kind, weight = {"iou": ("IoULoss", 10.0), "giou": ("GIoULoss", 10.0), "ciou": ("CIoULoss", 12.0)}[match["loss"]]
         head = {"reg_decoded_bbox": True, "loss_bbox": {"type": kind, "loss_weight": weight}}
@@ -122,36 +120,36 @@ def _variants(match: "re.Match[str]") -> list[Plain]:
     return changes
 
 
-def _caffe() -> Plain:
+def _caffe() -> Settings:
     change = _bgr(std=_BGR_STD, frozen=True)
     change["model"]["backbone"]["style"] = "caffe"
     return change
 
 
-def _bgr(*, std: list[float], frozen: bool) -> Plain:
+def _bgr(*, std: list[float], frozen: bool) -> Settings:
     pictures = {"mean": list(_BGR_MEAN), "std": list(std), "bgr_to_rgb": False}
     backbone = {"norm_cfg": {"requires_grad": False}} if frozen else {}
     return {"model": {"data_preprocessor": pictures, "backbone": backbone}}
 
 
-def _group_norm(depth: int, *, has_mask: bool) -> Plain:
+def _group_norm(depth: int, *, has_mask: bool) -> Settings:
     norm = {"type": "GN", "num_groups": 32, "requires_grad": True}
     weights = f"open-mmlab://detectron/resnet{depth}_gn"
     change = _bgr(std=_BGR_STD, frozen=False)
     change["model"]["backbone"] = {"norm_cfg": norm, "init_cfg": {"type": "Pretrained", "checkpoint": weights}}
-    head: Plain = {"type": "Shared4Conv1FCBBoxHead", "conv_out_channels": 256, "norm_cfg": norm}
-    roi_head: Plain = {"bbox_head": head} | ({"mask_head": {"norm_cfg": norm}} if has_mask else {})
+    head: Settings = {"type": "Shared4Conv1FCBBoxHead", "conv_out_channels": 256, "norm_cfg": norm}
+    roi_head: Settings = {"bbox_head": head} | ({"mask_head": {"norm_cfg": norm}} if has_mask else {})
     change["model"] |= {"neck": {"norm_cfg": norm}, "roi_head": roi_head}
     return change
 
 
-def _several_scales(config: Plain) -> Plain:
+def _several_scales(config: Settings) -> Settings:
     """Shortest sides of 640, 672, ... 800."""
     scales = [(1333, side) for side in range(640, 801, 32)]
     return _resized(config, {"type": "RandomChoiceResize", "scales": scales, "keep_ratio": True})
 
 
-def _three_times(config: Plain) -> Plain:
+def _three_times(config: Settings) -> Settings:
     """The 3x schedule: every image three times an epoch, 12 epochs, shortest sides from 640 to 800."""
     step = {"type": "RandomResize", "scale": [(1333, 640), (1333, 800)], "keep_ratio": True}
     config = _resized(config, step)
@@ -170,13 +168,13 @@ def _is_caffe_alone(match: "re.Match[str]") -> bool:
     )
 
 
-def _keep_polygons(config: Plain) -> None:
+def _keep_polygons(config: Settings) -> None:
     dataset = config["train_dataloader"]["dataset"]
     pipeline = dataset.get("dataset", dataset)["pipeline"]
     pipeline[1] = pipeline[1] | {"poly2mask": False}
 
 
-def _resized(config: Plain, step: Plain) -> Plain:
+def _resized(config: Settings, step: Settings) -> Settings:
     config = copied(config)
     pipeline = config["train_dataloader"]["dataset"]["pipeline"]
     config["train_dataloader"]["dataset"]["pipeline"] = [

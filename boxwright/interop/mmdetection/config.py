@@ -12,25 +12,24 @@ from boxwright.interop.mmdetection.bases import known_file
 from boxwright.interop.mmdetection.foreign import UNKNOWN
 from boxwright.interop.mmdetection.keys import TYPES
 from boxwright.interop.mmdetection.model import MmModel
-from boxwright.interop.mmdetection.parts import Plain
 from boxwright.interop.mmdetection.run import MmRun
 from boxwright.interop.mmdetection.run_keys import RUN, TOP
 from boxwright.interop.mmdetection.syntax import MmReader
 from boxwright.interop.mmdetection.upgrade import is_old, upgrade
-from boxwright.interop.tables.keys import ConfigReport, Mistakes
+from boxwright.interop.tables.keys import MOST_MISTAKES, ConfigReport, Mistakes, Settings
 from boxwright.interop.tables.typed_nodes import Reading, open_node
 
 _MODELS = ("FasterRCNN", "MaskRCNN", "CascadeRCNN", "FastRCNN", "TwoStageDetector", "RPN", "RetinaNet")
 
 
-def read_mmdetection(text: str, *, source: str, folder: Path | None) -> tuple[Config, ConfigReport]:
-    """Our settings from the text of a config; `folder` is where its bases are looked for."""
-    return translate_mmdetection(mmdetection_settings(text, source=source, folder=folder), source=source)
+def read_mmdetection(text: str, *, source: str, path: Path | None) -> tuple[Config, ConfigReport]:
+    """Our settings from the text of a config; its bases are files only where it is the user's file `path`."""
+    return translate_mmdetection(mmdetection_settings(text, source=source, path=path), source=source)
 
 
-def mmdetection_settings(text: str, *, source: str, folder: Path | None) -> dict[str, Any]:
+def mmdetection_settings(text: str, *, source: str, path: Path | None) -> dict[str, Any]:
     """The config as mmdetection itself would see it, bases merged."""
-    return MmReader(fact=known_file).read(text, source=source, folder=folder, chain=_own(source))
+    return MmReader(fact=known_file, path=path).read(text, source=source, folder=path and path.parent)
 
 
 def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[Config, ConfigReport]:
@@ -41,7 +40,7 @@ def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[
     report = ConfigReport(source=source, dialect="mmdetection2" if old else "mmdetection3")
     reading = Reading(table=TYPES | RUN, tag="type", mistakes=mistakes, report=report, unknown=UNKNOWN)
     _check_top(settings if old else config, mistakes, report)
-    content: Plain = {}
+    content: Settings = {}
     with reading.guarded():
         if not isinstance(config.get("model"), Mapping):
             raise ConfigError(f"{source}: has no model=dict(...): it is a base for other configs, not a whole one")
@@ -54,7 +53,7 @@ def translate_mmdetection(settings: Mapping[str, Any], *, source: str) -> tuple[
     return validate(content, where=source), report
 
 
-def _upgraded(settings: Mapping[str, Any], source: str) -> Plain:
+def _upgraded(settings: Mapping[str, Any], source: str) -> Settings:
     try:
         return upgrade(settings)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
@@ -63,7 +62,7 @@ def _upgraded(settings: Mapping[str, Any], source: str) -> Plain:
         raise ConfigError(f"{source}: not of the form of mmdetection 2 ({error}); its parts are dict(...)") from None
 
 
-def _content(model: MmModel, run: MmRun) -> Plain:
+def _content(model: MmModel, run: MmRun) -> Settings:
     section, test = model.sections()
     if not section:
         return {}
@@ -98,16 +97,10 @@ def _check_top(config: Mapping[str, Any], mistakes: Mistakes, report: ConfigRepo
         if name in old or name in ("fp16", "img_norm_cfg", "total_epochs"):
             report.translated.append((name, "as in mmdetection 3"))
             continue
-        near = get_close_matches(name, [known for known in TOP if known not in config], n=1, cutoff=0.85)
-        if near and isinstance(value, dict):
+        near = []
+        if isinstance(value, dict) and len(report.ignored) < MOST_MISTAKES:
+            near = get_close_matches(name, [known for known in TOP if known not in config], n=1, cutoff=0.85)
+        if near:
             mistakes.add(name, f"is read by nothing, did you mean {near[0]}?")
         else:
             report.ignored.append((name, "a name of the file's own"))
-
-
-def _own(source: str) -> tuple[Path, ...]:
-    try:
-        path = Path(source)
-        return (path.resolve(),) if path.is_file() else ()
-    except (OSError, ValueError, RuntimeError):
-        return ()

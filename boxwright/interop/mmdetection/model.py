@@ -4,7 +4,6 @@ from typing import Any
 
 from boxwright.config.conventions import MMDETECTION
 from boxwright.interop.mmdetection.parts import (
-    Plain,
     box_loss,
     box_weights,
     class_loss,
@@ -15,6 +14,7 @@ from boxwright.interop.mmdetection.parts import (
     sampling,
     selection,
 )
+from boxwright.interop.tables.keys import Settings
 from boxwright.interop.tables.typed_nodes import Node
 
 _SHARED = {"Shared2FCBBoxHead": (0, 2), "Shared4Conv1FCBBoxHead": (4, 1)}
@@ -37,12 +37,14 @@ class MmModel:
         found = self.model.node(name, name, group="model")
         return found or Node({}, path=name, kind=name, group="model", reading=self.model.reading)
 
-    def sections(self) -> tuple[Plain, Plain]:
+    def sections(self) -> tuple[Settings, Settings]:
+        """Our `model` and `test` settings."""
         if self.model.kind == "RetinaNet":
             return self.retinanet(), selection(self.test_cfg)
         return self.rcnn()
 
-    def rcnn(self) -> tuple[Plain, Plain]:
+    def rcnn(self) -> tuple[Settings, Settings]:
+        """Our `model` and `test` settings of a two-stage detector."""
         backbone = self.model.node("backbone", "ResNet", "ResNeXt", group="model.backbone")
         heads = None
         if self.model.kind != "RPN":
@@ -66,7 +68,7 @@ class MmModel:
         }
         return model | proposals, test
 
-    def input(self) -> Plain:
+    def input(self) -> Settings:
         """The rest of the section, the resizing, stands in the data pipelines."""
         node = self.model.node("data_preprocessor", "DetDataPreprocessor")
         if node is None:
@@ -81,7 +83,8 @@ class MmModel:
             "pad_to": node["pad_size_divisor"],
         }
 
-    def backbone(self, node: Node | None) -> Plain:
+    def backbone(self, node: Node | None) -> Settings:
+        """Our `model.backbone`."""
         if node is None:
             return {}
         plain = {
@@ -105,6 +108,7 @@ class MmModel:
         return plain
 
     def is_dilated(self, node: Node) -> bool:
+        """Whether the last stage keeps the resolution of the one before it."""
         stages = node["num_stages"]
         strides, dilations = tuple(node["strides"])[:stages], tuple(node["dilations"])[:stages]
         plain = ((1, 2, 2, 2)[:stages], (1, 1, 1, 1)[:stages])
@@ -114,7 +118,8 @@ class MmModel:
             node.mistake("strides", f"are {strides} with dilations {dilations}; only the last stage can be dilated")
         return True
 
-    def deformable(self, node: Node) -> Plain | None:
+    def deformable(self, node: Node) -> Settings | None:
+        """Our deformable convolutions of the backbone, by stage."""
         flags = list(node["stage_with_dcn"])
         dcn = node.node("dcn", "DCN", "DCNv2") if node["dcn"] is not None else None
         if dcn is None or not any(flags):
@@ -125,7 +130,7 @@ class MmModel:
         stages = [f"c{index + 2}" for index, flag in enumerate(flags) if flag and index]
         return {"version": 2 if dcn.kind == "DCNv2" else 1, "stages": stages, "groups": groups}
 
-    def neck(self, backbone: Node | None) -> tuple[Plain, list[str] | None]:
+    def neck(self, backbone: Node | None) -> tuple[Settings, list[str] | None]:
         """Our neck, and the one level that is read without an FPN."""
         outputs = list(backbone["out_indices"]) if backbone else [0, 1, 2, 3]
         if self.model["neck"] is None and backbone:
@@ -148,7 +153,8 @@ class MmModel:
         }
         return plain, None
 
-    def neck_top(self, node: Node, extra: int) -> Plain:
+    def neck_top(self, node: Node, extra: int) -> Settings:
+        """How levels above the backbone's last are made."""
         convs = node["add_extra_convs"]
         if not convs:
             tops: tuple[str, ...] = ("none", "max_pool")
@@ -163,7 +169,8 @@ class MmModel:
         relu = "between" if node["relu_before_extra_convs"] else "never"
         return {"top": tops[extra], "top_input": _TOP_INPUTS.get(source, "c5"), "top_relu": relu}
 
-    def anchors(self, head: Node) -> Plain:
+    def anchors(self, head: Node) -> Settings:
+        """Our `model.anchors`."""
         node = head.node("anchor_generator", "AnchorGenerator", group="model.anchors")
         if node is None:
             return {"sizes": [[32.0]]}
@@ -180,7 +187,8 @@ class MmModel:
         sizes = [[float(base * scale) for scale in scales] for base in bases]
         return {"sizes": sizes, "aspect_ratios": [list(node["ratios"])], "offset": node["center_offset"]}
 
-    def proposals(self) -> Plain:
+    def proposals(self) -> Settings:
+        """Our `model.proposals`."""
         head = self.model["rpn_head"] if "rpn_head" in self.model.keys else None
         if head is None:
             return {"part": {"kind": "precomputed", "top_k": {"train": 2000, "test": 1000}}}
@@ -212,18 +220,23 @@ class MmModel:
         return {"part": part, "anchors": self.anchors(node)}
 
     def rpn_score(self, node: Node) -> str:
+        """The RPN's loss of scores: one logit an anchor."""
         loss = node.node("loss_cls", "CrossEntropyLoss", group="model.proposals") if node["loss_cls"] else None
         if loss and not loss["use_sigmoid"]:
             return "softmax"
         return "sigmoid"
 
     def same(self, train: Node, test: Node) -> float:
+        """The overlap of the proposals' NMS, which training and tests share here."""
         threshold = nms_iou(test, "model.proposals")
         if train is not test and nms_iou(train, "model.proposals") != threshold:
             train.mistake("nms", "has another threshold than that of test_cfg; here both are one setting")
         return threshold
 
-    def heads(self, node: Node | None, levels: list[str] | None) -> tuple[Plain | None, Plain | None, Plain, int]:
+    def heads(
+        self, node: Node | None, levels: list[str] | None
+    ) -> tuple[Settings | None, Settings | None, Settings, int]:
+        """The box head, the mask head, which detections are kept, and the number of classes."""
         test = self.test_cfg.node("rcnn", "test_part", group="test") if self.test_cfg["rcnn"] else None
         chosen = selection(test) if test else {}
         if test:
@@ -242,7 +255,8 @@ class MmModel:
         has_mask = node["mask_head"] is not None
         return box_head, self.mask_head(node, levels) if has_mask else None, chosen, heads[0]["num_classes"]
 
-    def box_head(self, node: Node, head: Node, train: Node, levels: list[str] | None) -> Plain:
+    def box_head(self, node: Node, head: Node, train: Node, levels: list[str] | None) -> Settings:
+        """Our `model.box_head`."""
         taken, joins = sampling(train, "model.box_head")
         return {
             "features": self.box_features(node, head),
@@ -256,7 +270,8 @@ class MmModel:
             "box_loss": box_loss(head, "model.box_head.box_loss", {"type": "SmoothL1Loss"}),
         }
 
-    def box_features(self, node: Node, head: Node) -> Plain:
+    def box_features(self, node: Node, head: Node) -> Settings:
+        """The layers between the pooled regions and the box head's outputs."""
         shared = node.node("shared_head", "ResLayer") if node["shared_head"] is not None else None
         if head.kind == "BBoxHead":
             if shared is None or not head["with_avg_pool"]:
@@ -275,7 +290,8 @@ class MmModel:
             "norm": norm(head, "model.box_head.features.norm") if convs else {"kind": "none"},
         }
 
-    def cascade(self, node: Node, heads: list[Node], train: list[Node]) -> list[Plain]:
+    def cascade(self, node: Node, heads: list[Node], train: list[Node]) -> list[Settings]:
+        """The settings of a box head with several stages."""
         weights = list(node["stage_loss_weights"])
         if not len(heads) == len(train) == len(weights) == node["num_stages"]:
             node.mistake("bbox_head", f"are {len(heads)}, train_cfg.rcnn {len(train)}, num_stages {node['num_stages']}")
@@ -296,7 +312,8 @@ class MmModel:
             )
         return stages
 
-    def mask_head(self, node: Node, levels: list[str] | None) -> Plain:
+    def mask_head(self, node: Node, levels: list[str] | None) -> Settings:
+        """Our `model.mask_head`, None without one."""
         is_shared = node["mask_roi_extractor"] is None
         heads = node.nodes("mask_head", "FCNMaskHead", group="model.mask_head")
         if not heads:
@@ -323,7 +340,8 @@ class MmModel:
             "loss_weight": (head["loss_mask"] or {}).get("loss_weight", 1.0),
         }
 
-    def retinanet(self) -> Plain:
+    def retinanet(self) -> Settings:
+        """Our `model` settings of a RetinaNet."""
         backbone = self.model.node("backbone", "ResNet", "ResNeXt", group="model.backbone")
         head = self.model.node("bbox_head", "RetinaHead", group="model")
         neck, _ = self.neck(backbone)

@@ -3,14 +3,14 @@
 from math import log2
 from typing import Any
 
+from boxwright.interop.tables.keys import Settings
 from boxwright.interop.tables.typed_nodes import Node
 
-Plain = dict[str, Any]
 _IOU_LOSSES = {"IoULoss": "iou", "GIoULoss": "giou", "DIoULoss": "diou", "CIoULoss": "ciou"}
 _BOX_LOSSES = ("L1Loss", "SmoothL1Loss", *_IOU_LOSSES)
 
 
-def norm(node: Node, group: str, *, is_eval: bool | None = None) -> Plain:
+def norm(node: Node, group: str, *, is_eval: bool | None = None) -> Settings:
     """The norm of `node`. `is_eval` says whether batch norms keep their statistics while training (backbones)."""
     if node["norm_cfg"] is None:
         return {"kind": "none"}
@@ -29,7 +29,7 @@ def norm(node: Node, group: str, *, is_eval: bool | None = None) -> Plain:
     return {"kind": "bn" if found.kind == "BN" else "sync_bn", **common}
 
 
-def box_loss(node: Node, group: str, default: Plain) -> Plain:
+def box_loss(node: Node, group: str, default: Settings) -> Settings:
     """The box loss; IoU losses need decoded boxes, the others deltas."""
     loss = _opened(node, "loss_bbox", default, _BOX_LOSSES, group)
     if loss is None:
@@ -43,7 +43,7 @@ def box_loss(node: Node, group: str, default: Plain) -> Plain:
     return {"kind": "smooth_l1", "beta": beta, "weight": loss["loss_weight"]}
 
 
-def class_loss(node: Node, group: str) -> Plain:
+def class_loss(node: Node, group: str) -> Settings:
     """A box head's class loss."""
     loss = _opened(node, "loss_cls", {"type": "CrossEntropyLoss"}, ("CrossEntropyLoss", "FocalLoss"), group)
     if loss is None:
@@ -62,7 +62,7 @@ def box_weights(node: Node, group: str) -> tuple[float, ...]:
     return tuple(round(1.0 / deviation, 12) for deviation in coder["target_stds"])
 
 
-def matching(node: Node, group: str) -> Plain:
+def matching(node: Node, group: str) -> Settings:
     """The assigner of `node`, and which anchors take part."""
     assigner = node.node("assigner", "MaxIoUAssigner", group=group)
     if assigner is None:
@@ -82,7 +82,7 @@ def matching(node: Node, group: str) -> Plain:
     }
 
 
-def sampling(node: Node, group: str) -> tuple[Plain, bool]:
+def sampling(node: Node, group: str) -> tuple[Settings, bool]:
     """The sampler, and whether ground truth joins the proposals."""
     sampler = node.node("sampler", "RandomSampler", "OHEMSampler", "PseudoSampler", group=group)
     if sampler is None or sampler.kind == "PseudoSampler":
@@ -92,7 +92,7 @@ def sampling(node: Node, group: str) -> tuple[Plain, bool]:
     return plain, bool(sampler["add_gt_as_proposals"])
 
 
-def pooling(node: Node, name: str, group: str, *, levels: list[str] | None) -> Plain:
+def pooling(node: Node, name: str, group: str, *, levels: list[str] | None) -> Settings:
     """A region extractor. `levels` are given where there is no FPN."""
     extractor = node.node(name, "SingleRoIExtractor", group=group)
     layer = extractor.node("roi_layer", "RoIAlign", "RoIPool") if extractor else None
@@ -122,10 +122,10 @@ def nms_iou(node: Node, group: str) -> float:
     return float(_threshold(nms)) if nms else 0.7
 
 
-def selection(node: Node) -> Plain:
+def selection(node: Node) -> Settings:
     """How detections are chosen from scores: a `test_cfg` part as our `test` section."""
     nms = node.node("nms", "nms", "soft_nms", group="test")
-    plain: Plain = {"score_threshold": node["score_thr"], "max_detections": node["max_per_img"], "nms": "hard"}
+    plain: Settings = {"score_threshold": node["score_thr"], "max_detections": node["max_per_img"], "nms": "hard"}
     if nms is None:
         return plain
     plain |= {"nms_iou": _threshold(nms), "nms_class_agnostic": nms["class_agnostic"]}
@@ -142,7 +142,7 @@ def _threshold(nms: Node) -> Any:
     return nms["iou_threshold"] if nms["iou_thr"] is None else nms["iou_thr"]
 
 
-def _opened(node: Node, name: str, default: Plain, kinds: tuple[str, ...], group: str) -> Node | None:
+def _opened(node: Node, name: str, default: Settings, kinds: tuple[str, ...], group: str) -> Node | None:
     """The dictionary under `name`, or mmdetection's default for it."""
     if node[name] is None:
         return Node(default, path=node.at(name), kind=default["type"], group=group, reading=node.reading, quiet=True)

@@ -24,6 +24,7 @@ class Pipeline:
         self.top_k: dict[str, int] = {}
 
     def train(self, transforms: Any, path: str, reading: Reading) -> None:
+        """Reads the steps of the training pipeline."""
         for index, content in enumerate(transforms or []):
             kind = str(content.get("type")) if isinstance(content, dict) else ""
             place = f"{path}[{index}]"
@@ -36,6 +37,7 @@ class Pipeline:
                 self.train_step(node, reading)
 
     def train_step(self, node: Node, reading: Reading) -> None:
+        """Reads one step of the training pipeline."""
         match node.kind:
             case "Resize":
                 self.fixed(node, "train")
@@ -58,6 +60,7 @@ class Pipeline:
                 self.train(node["transforms"], node.at("transforms"), reading)
 
     def test(self, transforms: Any, path: str, reading: Reading) -> None:
+        """Reads the test pipeline."""
         self.has_test = True
         for index, content in enumerate(transforms or []):
             node = open_node(content, path=f"{path}[{index}]", kinds=_KNOWN, group="short_test", reading=reading)
@@ -73,6 +76,7 @@ class Pipeline:
                 node.mistake("", "changes the images of a test at random")
 
     def fixed(self, node: Node, phase: str) -> None:
+        """A resize to one size."""
         if node["scale"] is None:
             node.mistake("scale", "must be given")
             return
@@ -81,12 +85,14 @@ class Pipeline:
         self.method(node)
 
     def method(self, node: Node) -> None:
+        """How the shortest side is chosen among several."""
         backend = node["backend"]
         if backend not in ("cv2", "pillow"):
             node.mistake("backend", f"is {backend!r}; known are cv2 and pillow")
         self.resize["method"] = "pillow" if backend == "pillow" else "opencv"
 
     def random(self, node: Node) -> None:
+        """A resize to a random size."""
         scale, ratios = node["scale"], node["ratio_range"]
         self.method(node)
         if ratios is not None:
@@ -99,11 +105,13 @@ class Pipeline:
         self.resize |= {"short_train": sorted(short for short, _ in ends), "short_train_mode": "range"}
 
     def longest(self, node: Node, sides: list[int]) -> None:
+        """The bound of the longest side."""
         if len(set(sides)) > 1:
             node.mistake("", f"has several longest sides, {sorted(set(sides))}; one is known")
         self.resize["long_train"] = max(sides)
 
     def flip(self, node: Node) -> None:
+        """Random flips."""
         share, direction = node["prob"], node["direction"]
         directions = [direction] if isinstance(direction, str) else list(direction)
         shares = list(share) if isinstance(share, list | tuple) else [share / len(directions)] * len(directions)
@@ -115,6 +123,7 @@ class Pipeline:
                 self.augment[names[name]] = part
 
     def crop(self, node: Node) -> None:
+        """Random crops."""
         kind, size = node["crop_type"], tuple(node["crop_size"])
         if kind in ("absolute", "absolute_range") and (kind == "absolute" or size[0] == size[1]):
             self.augment["crop"] = (size[0], size[1])

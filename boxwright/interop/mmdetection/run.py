@@ -3,9 +3,9 @@
 from math import ceil
 from typing import Any
 
-from boxwright.interop.mmdetection.parts import Plain
 from boxwright.interop.mmdetection.pipeline import Pipeline
 from boxwright.interop.mmdetection.run_keys import RUN
+from boxwright.interop.tables.keys import Settings
 from boxwright.interop.tables.typed_nodes import Node, Reading, open_node
 
 _GPUS = 8  # the zoo's machines; a config only has the batch of one GPU
@@ -30,7 +30,7 @@ _DATASETS = (
 class MmRun:
     """Works out data, train, class names and the resizing from the top-level dictionaries."""
 
-    def __init__(self, config: Plain, reading: Reading) -> None:
+    def __init__(self, config: Settings, reading: Reading) -> None:
         self.config = config
         self.reading = reading
         self.notes = reading.report.notes
@@ -39,9 +39,10 @@ class MmRun:
         self.pipeline = Pipeline(reading.report)
         self.class_names: list[str] = []
         self.workers = 2
-        self.data: Plain = {"augment": {}}
+        self.data: Settings = {"augment": {}}
 
     def read(self) -> None:
+        """Reads it all."""
         if train := self.part("train_dataloader", "dataloader"):
             self.train_data(train)
         test = self.part("test_dataloader", "dataloader") or self.part("val_dataloader", "dataloader")
@@ -50,11 +51,13 @@ class MmRun:
         self.data |= {"augment": self.pipeline.augment, "workers": self.workers}
 
     def part(self, name: str, *kinds: str) -> Node | None:
+        """A dictionary of the config, opened by its type."""
         if not self.config.get(name):
             return None
         return open_node(self.config[name], path=name, kinds=kinds, reading=self.reading)
 
     def train_data(self, node: Node) -> None:
+        """Reads the training set and its loader."""
         self.workers = node["num_workers"]
         per_gpu = node["batch_size"]
         auto = self.part("auto_scale_lr", "auto_scale_lr")
@@ -69,6 +72,7 @@ class MmRun:
             self.notes.append(f"epochs are counted as those of COCO, {_COCO} images: set train.schedule for other data")
 
     def test_data(self, node: Node) -> None:
+        """Reads the validation set and its loader."""
         dataset = node["dataset"]
         while isinstance(dataset, dict) and isinstance(dataset.get("dataset"), dict):
             dataset = dataset["dataset"]
@@ -100,6 +104,7 @@ class MmRun:
         return names, images
 
     def plain_dataset(self, content: Any, path: str, group: str) -> tuple[list[str], int]:
+        """The data set itself, inside those that wrap it."""
         plain = _known_keys(content) if isinstance(content, dict) else content
         node = open_node(plain, path=path, kinds=("CocoDataset",), group=group, reading=self.reading)
         if node is None:
@@ -115,17 +120,20 @@ class MmRun:
         return names, sum(_images(name) for name in names)
 
     def classes(self, node: Node) -> list[str]:
+        """Reads the names of the classes."""
         given = (node["metainfo"] or {}).get("classes", (node["metainfo"] or {}).get("CLASSES"))
         if isinstance(given, str):
             self.notes.append(f"class names are in a file, {given}; give them as model.class_names")
             return []
         return [str(name) for name in given or []]
 
-    def resize(self) -> Plain:
+    def resize(self) -> Settings:
+        """Our `model.input.resize`."""
         return self.pipeline.resize
 
-    def train_section(self, start: str | None) -> Plain:
-        section: Plain = {"weights": self.config.get("load_from") or start or None}
+    def train_section(self, start: str | None) -> Settings:
+        """Our `train` settings."""
+        section: Settings = {"weights": self.config.get("load_from") or start or None}
         if self.batch:
             section |= {"batch": self.batch, "reference_batch": self.batch}
         epoch = max(ceil(self.images / self.batch), 1) if self.batch else 1
@@ -135,7 +143,8 @@ class MmRun:
         seed = (self.config.get("randomness") or {}).get("seed")
         return section | ({"seed": seed} if isinstance(seed, int) else {})
 
-    def optimizer(self) -> Plain:
+    def optimizer(self) -> Settings:
+        """Our settings of the optimizer."""
         wrapper = self.config.get("optim_wrapper")
         if not wrapper:
             return {}
@@ -146,7 +155,7 @@ class MmRun:
         if node is None or found is None:
             return {}
         decay = found["weight_decay"]
-        section: Plain = {
+        section: Settings = {
             "lr": found["lr"],
             "weight_decay": decay,
             "weight_decay_norm": decay,
@@ -164,8 +173,9 @@ class MmRun:
             section |= self.parameters(params, decay)
         return section
 
-    def parameters(self, node: Node, decay: float) -> Plain:
-        section: Plain = {
+    def parameters(self, node: Node, decay: float) -> Settings:
+        """Factors for some of the parameters."""
+        section: Settings = {
             "bias_lr_factor": node["bias_lr_mult"],
             "weight_decay_norm": decay * node["norm_decay_mult"],
             "weight_decay_bias": decay * node["bias_decay_mult"] if "bias_decay_mult" in node else None,
@@ -177,7 +187,8 @@ class MmRun:
                 node.mistake(f"custom_keys.{name}", "cannot be set apart; the backbone's lr_mult can")
         return section
 
-    def schedule(self, epoch: int, rate: float) -> Plain:
+    def schedule(self, epoch: int, rate: float) -> Settings:
+        """Our `train.schedule`."""
         kinds = ("EpochBasedTrainLoop", "IterBasedTrainLoop")
         content = self.config.get("train_cfg")
         if isinstance(content, dict) and "type" not in content:
@@ -189,8 +200,8 @@ class MmRun:
             return {}
         is_epochs = loop.kind == "EpochBasedTrainLoop"
         last = loop["max_epochs"] * epoch if is_epochs else loop["max_iters"]
-        decay: Plain = {"kind": "constant"}
-        warm_up: Plain = {"steps": 0}
+        decay: Settings = {"kind": "constant"}
+        warm_up: Settings = {"steps": 0}
         schedulers = ("LinearLR", "ConstantLR", "MultiStepLR", "CosineAnnealingLR")
         content = self.config.get("param_scheduler") or []
         for index, part in enumerate([content] if isinstance(content, dict) else content):
@@ -204,19 +215,22 @@ class MmRun:
         every = loop["val_interval"] * (epoch if is_epochs else 1)
         return {"schedule": {"max_steps": last, "decay": decay, "warm_up": warm_up}, "evaluate_every": every}
 
-    def warm_up(self, node: Node, epoch: int) -> Plain:
+    def warm_up(self, node: Node, epoch: int) -> Settings:
+        """Our warm-up of the rate."""
         steps = node["end"] - node["begin"]
         kind, factor = ("linear", "start_factor") if node.kind == "LinearLR" else ("constant", "factor")
         return {"kind": kind, "factor": node[factor], "steps": steps * epoch if node["by_epoch"] else steps}
 
-    def decay(self, node: Node, epoch: int, rate: float) -> Plain:
+    def decay(self, node: Node, epoch: int, rate: float) -> Settings:
+        """Our decay of the rate."""
         if node.kind == "CosineAnnealingLR":
             ratio = node["eta_min_ratio"]
             return {"kind": "cosine", "final": node["eta_min"] / rate if ratio is None else ratio}
         unit = epoch if node["by_epoch"] else 1
         return {"kind": "steps", "gamma": node["gamma"], "steps": [step * unit for step in node["milestones"]]}
 
-    def hooks(self, epoch: int) -> Plain:
+    def hooks(self, epoch: int) -> Settings:
+        """Reads the hooks that have settings of ours."""
         hooks, section = self.config.get("default_hooks") or {}, {}
         if hooks.get("checkpoint"):
             node = open_node(
@@ -232,7 +246,7 @@ class MmRun:
         return section
 
 
-def _known_keys(content: Plain) -> Plain:
+def _known_keys(content: Settings) -> Settings:
     """A data set of any type by the keys they have in common; types of users may have more."""
     if content.get("type") in _DATASETS:
         return {**content, "type": "CocoDataset"}

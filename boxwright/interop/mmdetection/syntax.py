@@ -1,24 +1,20 @@
 """mmdetection's Python, JSON and YAML configs as nested dictionaries, bases merged, without running anything."""
 
 import ast
-import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from boxwright.errors import ConfigError
-from boxwright.interop.tables.keys import copied
-from boxwright.interop.texts.config_files import base_path, is_readable, read_text
+from boxwright.interop.texts.config_files import base_path
+from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.texts.python_files import Imported, PythonFile
 from boxwright.interop.texts.python_values import is_python, parse
-from boxwright.interop.texts.unfolded import check_unfolded
-from boxwright.interop.texts.yaml_values import parse_yaml
+from boxwright.interop.texts.work import Work
 
 BASE, DELETE = "_base_", "_delete_"
-_MAX_CHAIN = 30
-_ENVIRONMENT = re.compile(r"\{\{['\"]?\s*\$(\w+)\s*:\s*(\S*?)\s*['\"]?\}\}")
+_FROM_ENVIRONMENT = re.compile(r"\{\{['\"]?[ \t]*\$\w+[ \t]*:[ \t]*([^\s{}'\"]*)[ \t]*['\"]?\}\}")
 
 Fact = Callable[[str, bool], dict[str, Any] | None]
 
@@ -26,14 +22,14 @@ Fact = Callable[[str, bool], dict[str, Any] | None]
 class MmFile(PythonFile):
     """One file. `scope` starts with the merged bases under `_base_`."""
 
-    def __init__(self, *, source: str, folder: Path | None, reader: "MmReader", chain: tuple[Path, ...]) -> None:
-        super().__init__(source=source, scope={})
+    def __init__(self, *, source: str, folder: Path | None, reader: "MmReader") -> None:
+        super().__init__(source=source, scope={}, work=reader.work)
         self.folder = folder
         self.reader = reader
-        self.chain = chain
         self.inherited: dict[str, Any] = {}  # names that come from `with read_base()`
 
     def statement(self, node: ast.stmt) -> None:
+        """Reads one statement, those of this dialect among them."""
         if isinstance(node, ast.Assign) and _is_base(node):
             return  # worked out before everything else
         if isinstance(node, ast.With):
@@ -50,7 +46,7 @@ class MmFile(PythonFile):
             if not isinstance(statement, ast.ImportFrom) or statement.module is None:
                 raise self.error(statement, "inside read_base() only `from ... import ...` is understood")
             path = "../" * max(statement.level - 1, 0) + statement.module.replace(".", "/") + ".py"
-            names = self.reader.load_base(path, source=self.source, folder=self.folder, chain=self.chain, is_old=False)
+            names = self.reader.load_base(path, source=self.source, folder=self.folder, is_old=False)
             wanted = [alias.name for alias in statement.names]
             for name in names if wanted == ["*"] else wanted:
                 if name not in names:
@@ -67,12 +63,13 @@ class MmFile(PythonFile):
         if not isinstance(imported, Imported):
             return super().call(node)
         if (function or imported.name) in ("deepcopy", "copy") and len(node.args) == 1:
-            return copied(self.value(node.args[0]))
+            return self.guarded(node, self.operations.copy, self.value(node.args[0]))
         if (function or imported.name) == "join":
-            return "/".join(str(self.value(part)) for part in node.args)
+            return self.guarded(node, self.operations.join, [self.value(part) for part in node.args], "/")
         return super().call(node)
 
     def attribute(self, node: ast.Attribute, owner: Any) -> Any:
+        """`owner.name`, where this dialect gives it a meaning."""
         if isinstance(owner, dict) and node.attr == "merge" and node.attr not in owner:
             raise self.error(node, "merge() is not understood; write the changes as a dictionary")
         return super().attribute(node, owner)
@@ -85,31 +82,31 @@ class MmFile(PythonFile):
 
 
 class MmReader:
-    """Reads files with their bases. `fact` gives the content of a well-known base that is not on disk."""
+    """Reads one config with its bases, which are files only where `path` is the file that the user named.
 
-    def __init__(self, *, fact: Fact) -> None:
+    `fact` gives the content of a well-known base that is not on disk.
+    """
+
+    def __init__(self, *, fact: Fact, path: Path | None) -> None:
         self.fact = fact
+        self.work = Work(path)
 
-    def read(
-        self, text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...] = (), is_old: bool | None = None
-    ) -> dict[str, Any]:
+    def read(self, text: str, *, source: str, folder: Path | None, is_old: bool | None = None) -> dict[str, Any]:
+        """The settings of a file over those of its bases."""
         text = _substitute(text, source)
         if not is_python(text):
-            return self._read_data(text, source=source, folder=folder, chain=chain)
-        return self._read_python(text, source=source, folder=folder, chain=chain, is_old=is_old)
+            return self._read_data(text, source=source, folder=folder)
+        return self._read_python(text, source=source, folder=folder, is_old=is_old)
 
-    def _read_python(
-        self, text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...], is_old: bool | None
-    ) -> dict[str, Any]:
+    def _read_python(self, text: str, *, source: str, folder: Path | None, is_old: bool | None) -> dict[str, Any]:
         tree = parse(text, source=source)
-        file = MmFile(source=source, folder=folder, reader=self, chain=chain)
+        file = MmFile(source=source, folder=folder, reader=self)
         old = _looks_old(tree) if is_old is None else is_old
         named = [node for node in tree.body if isinstance(node, ast.Assign) and _is_base(node)]
-        base = self.merge_bases(
-            file.value(named[-1].value) if named else [], source=source, folder=folder, chain=chain, is_old=old
-        )
-        file.scope[BASE] = base
         try:
+            names = file.value(named[-1].value) if named else []
+            base = self.merge_bases(names, source=source, folder=folder, is_old=old)
+            file.scope[BASE] = base
             file.run(tree.body)
         except RecursionError:
             raise ConfigError(f"{source}: nested too deeply") from None
@@ -117,56 +114,44 @@ class MmReader:
         for name in base.keys() & own.keys():
             if isinstance(own[name], Imported):
                 raise ConfigError(f"{source}: {name} is {own[name].name}, which is code and no setting")
-        check_unfolded(list(file.scope.values()), source=source)
+        self.work.check(list(file.scope.values()), source=source)
         own = {name: _plain(value, 0, source) for name, value in own.items() if not isinstance(value, Imported)}
         return merge(own, base, source=source)
 
-    def _read_data(self, text: str, *, source: str, folder: Path | None, chain: tuple[Path, ...]) -> dict[str, Any]:
-        try:
-            content = json.loads(text) if text.lstrip()[:1] == "{" else parse_yaml(text, source=source)
-        except RecursionError:
-            raise ConfigError(f"{source}: nested too deeply") from None
-        except ValueError as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"{source}: not readable as JSON: {error}") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
+    def _read_data(self, text: str, *, source: str, folder: Path | None) -> dict[str, Any]:
+        content = parse_settings(text, source=source)
+        self.work.check(content, source=source)
         is_old = "data" in content or "optimizer" in content
-        bases = content.pop(BASE, [])
-        base = self.merge_bases(bases, source=source, folder=folder, chain=chain, is_old=is_old)
+        base = self.merge_bases(content.pop(BASE, []), source=source, folder=folder, is_old=is_old)
         return merge(content, base, source=source)
 
-    def merge_bases(
-        self, bases: Any, *, source: str, folder: Path | None, chain: tuple[Path, ...], is_old: bool
-    ) -> dict[str, Any]:
+    def merge_bases(self, bases: Any, *, source: str, folder: Path | None, is_old: bool) -> dict[str, Any]:
+        """The settings of one base or of several, none of which may have a name of another."""
         names = [bases] if isinstance(bases, str) else bases
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f"{source}: {BASE} is {bases!r}; expected a path or a list of paths")
+            raise ConfigError(f"{source}: {BASE} is a {type(bases).__name__}; expected a path or a list of paths")
         merged: dict[str, Any] = {}
         old = is_old or any(_is_old_name(name) for name in names)
         for name in names:
-            content = self.load_base(name, source=source, folder=folder, chain=chain, is_old=old)
+            content = self.load_base(name, source=source, folder=folder, is_old=old)
             twice = sorted(merged.keys() & content.keys())
             if twice:
                 raise ConfigError(f"{source}: {', '.join(twice)} is in more than one of the bases {', '.join(names)}")
             merged |= content
         return merged
 
-    def load_base(
-        self, name: str, *, source: str, folder: Path | None, chain: tuple[Path, ...], is_old: bool
-    ) -> dict[str, Any]:
+    def load_base(self, name: str, *, source: str, folder: Path | None, is_old: bool) -> dict[str, Any]:
+        """The settings of one base: of a file where there is one, else of a well-known one of that name."""
+        self.work.count_base(source)
         path = base_path(name, folder=folder)
-        if "::" not in name and folder is not None and is_readable(path):
-            path = path.resolve()
-            if path in chain or len(chain) > _MAX_CHAIN:
-                raise ConfigError(f"{source}: the base {name!r} leads back to itself")
-            return self.read(read_text(path), source=str(path), folder=path.parent, chain=(*chain, path))
+        if "::" not in name and self.work.has_base(path):
+            with self.work.base(path, name=name, source=source) as (real, text):
+                return self.read(text, source=str(real), folder=real.parent)
         content = self.fact(name, is_old)
         if content is None:
             raise ConfigError(
-                f"{source}: the base {name!r} is not there ({path}); the files of _base_ and the plain models of "
-                "mmdetection's zoo are known without a file"
+                f"{source}: the base {name[:200]!r} is not {self.work.place(path)}; the files of _base_ and the plain "
+                "models of mmdetection's zoo are known without a file"
             )
         return content
 
@@ -231,7 +216,9 @@ def _is_old_name(name: str) -> bool:
 
 
 def _substitute(text: str, source: str) -> str:
-    """{{ fileDirname }} and its like, and {{$NAME:default}} from the environment, in the text itself."""
+    """{{ fileDirname }} and its like in the text itself. Of {{$NAME:default}} the default is taken, on any machine."""
+    if "{{" not in text:
+        return text
     path = PurePosixPath(source.replace("\\", "/"))
     names = {
         "fileDirname": str(path.parent),
@@ -241,4 +228,4 @@ def _substitute(text: str, source: str) -> str:
     }
     for name, value in names.items():
         text = re.sub(r"\{\{\s*" + name + r"\s*\}\}", lambda _, value=value: value, text)  # type: ignore[misc]
-    return _ENVIRONMENT.sub(lambda match: os.environ.get(match[1], match[2]), text)
+    return _FROM_ENVIRONMENT.sub(lambda match: match[1], text)

@@ -15,6 +15,7 @@ _DATASETS = ("RepeatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
 
 
 def is_old(config: Mapping[str, Any]) -> bool:
+    """Whether settings have the form of mmdetection 2."""
     return any(name in config for name in ("data", "optimizer", "lr_config"))
 
 

@@ -13,11 +13,13 @@ from boxwright.interop.tables.rename import Names, Pair, State, count
 
 
 def from_mmdetection(state: Mapping[str, Tensor]) -> State:
+    """mmdetection's names -> ours."""
     levels = max(count(state, "neck.lateral_convs.{i}.conv.{*p}"), count(state, "neck.lateral_convs.{i}.{*p}"))
     return mmdetection_names(levels=levels, retinanet=_is_retinanet(state), norm=_resnet_norm(state)).to_ours(state)
 
 
 def to_mmdetection(state: Mapping[str, Tensor]) -> State:
+    """Our names -> mmdetection's."""
     levels = count(state, "neck.lateral.c{i}.{*p}")
     group_norm = "backbone.stem.norm.running_mean" not in state
     names = mmdetection_names(levels=levels, retinanet="head.score.weight" in state, norm="gn" if group_norm else "bn")
@@ -25,6 +27,7 @@ def to_mmdetection(state: Mapping[str, Tensor]) -> State:
 
 
 def is_mmdetection(keys: Iterable[str]) -> bool:
+    """Whether the names are mmdetection's."""
     return any(key.startswith(("rpn_head.", "roi_head.", "bbox_head.", "neck.lateral_convs.")) for key in keys)
 
 

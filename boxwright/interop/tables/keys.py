@@ -14,6 +14,9 @@ from typing import Any
 
 from boxwright.errors import ConfigError
 
+Settings = dict[str, Any]  # nested dictionaries, of a source or of ours
+MOST_MISTAKES = 20  # that are told; a name alone takes milliseconds to find the nearest of
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -27,14 +30,17 @@ class Key:
 
 
 def translated(path: str, default: Any, *ours: str) -> Key:
+    """A setting that becomes those of ours."""
     return Key(path=path, default=default, ours=ours)
 
 
 def idle(path: str, default: Any, reason: str) -> Key:
+    """A setting that has no effect here."""
     return Key(path=path, default=default, reason=reason)
 
 
 def fixed(path: str, default: Any, reason: str, *also: Any) -> Key:
+    """A setting of which only the default and `also` can be honoured."""
     return Key(path=path, default=default, reason=reason, allowed=(default, *also))
 
 
@@ -53,6 +59,7 @@ class ConfigReport:
     weights: str = ""
 
     def note(self, key: Key, path: str) -> None:
+        """Says what became of the key at `path`."""
         if key.ours:
             self.translated.append((path, ", ".join(key.ours)))
         else:
@@ -65,20 +72,27 @@ class Mistakes:
 
     source: str
     found: list[str] = field(default_factory=list)
+    more: int = 0  # beyond the MOST_MISTAKES that are told
 
     def add(self, path: str, message: str) -> None:
-        self.found.append(f"{path}: {message}" if path else message)
+        """Notes a mistake of the setting at `path`, or of none in particular."""
+        if len(self.found) < MOST_MISTAKES:
+            self.found.append(f"{path}: {message}" if path else message)
+        else:
+            self.more += 1
 
     def unknown(self, path: str, known: Iterable[str]) -> None:
-        self.add(path, f"unknown key{nearest(path, known)}")
+        """Notes a key that the source does not have, with the nearest of those that it has."""
+        self.add(path, "unknown key" + (nearest(path, known) if len(self.found) < MOST_MISTAKES else ""))
 
     def raise_if_any(self) -> None:
+        """ConfigError with all mistakes, one a line."""
         if not self.found:
             return
         if len(self.found) == 1:
             raise ConfigError(f"{self.source}: {self.found[0]}")
-        lines = "".join(f"\n  {line}" for line in self.found)
-        raise ConfigError(f"{self.source}: {len(self.found)} mistakes{lines}")
+        lines = "".join(f"\n  {line}" for line in [*self.found, *([f"and {self.more} more"] if self.more else [])])
+        raise ConfigError(f"{self.source}: {len(self.found) + self.more} mistakes{lines}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -100,6 +114,7 @@ def tree_of(keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Sets the value at a dotted path; groups on the way are made."""
     *parents, leaf = path.split(".")
     for name in parents:
         tree = tree.setdefault(name, {})
@@ -107,6 +122,7 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def get(tree: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path."""
     value: Any = tree
     for name in path.split("."):
         value = value[name]

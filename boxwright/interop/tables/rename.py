@@ -44,6 +44,7 @@ class Names:
         return _rename(state, self._writers, source=f"{WRITING} {self.source}")
 
     def knows(self, key: str) -> bool:
+        """Whether a name of the source fits one of the pairs."""
         return any(rule.apply(key)[0] for rule in self._readers)
 
     @cached_property
@@ -134,10 +135,7 @@ def count(keys: Iterable[str], template: str) -> int:
     return len({match[1] for key in keys if (match := pattern.fullmatch(key))})
 
 
-Change = Callable[[Tensor], Tensor]
-
-
-def change(state: State, endings: tuple[str, ...], function: Change) -> None:
+def change(state: State, endings: tuple[str, ...], function: Callable[[Tensor], Tensor]) -> None:
     """Applies `function` to each weight whose name ends so."""
     for name in [name for name in state if name.endswith(endings)]:
         state[name] = function(state[name])

@@ -64,9 +64,11 @@ class Node:
         return name in self.content
 
     def at(self, name: str) -> str:
+        """The dotted path of the key `name`."""
         return f"{self.path}.{name}" if self.path else name
 
     def mistake(self, name: str, message: str) -> None:
+        """Notes a mistake of the key `name`, or of the node where it is empty."""
         self.reading.mistakes.add(self.at(name) if name else self.path, message)
 
     def node(self, name: str, *kinds: str, group: str = "") -> "Node | None":

@@ -15,6 +15,7 @@ from boxwright.interop.tables.keys import ConfigReport, Key, Mistakes, copied, g
 
 _NUMBERS = (int, float)
 _LARGEST = 10**300  # beyond it no float can follow
+_LONGEST = 20_000  # characters of a text that may be a literal
 
 
 class YacsTree:
@@ -22,6 +23,7 @@ class YacsTree:
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self.keys = {key.path: key for key in keys}
+        self.sections = {".".join(path.split(".")[:n]) for path in self.keys for n in range(1, path.count(".") + 1)}
         self.tree = tree_of(keys)
         self.given: list[str] = []
         self.last = keys[0].path
@@ -32,12 +34,13 @@ class YacsTree:
 
     def merge(self, content: Mapping[Any, Any], mistakes: Mistakes) -> None:
         """Overrides from nested dictionaries; every unknown key and every wrong type becomes a mistake."""
-        for path, raw in _walk(content, self.sections()):
+        for path, raw in _walk(content, self.sections):
             self.assign(path, raw, mistakes)
 
     def assign(self, path: str, raw: Any, mistakes: Mistakes) -> None:
+        """Sets the value at `path`, in the type of its default."""
         if path not in self.keys:
-            if path in self.sections():
+            if path in self.sections:
                 mistakes.add(path, f"is a group of settings, got {_shown(raw)}")
             else:
                 mistakes.unknown(path, self.keys)
@@ -51,9 +54,6 @@ class YacsTree:
         if path not in self.given:
             self.given.append(path)
 
-    def sections(self) -> set[str]:
-        return {".".join(path.split(".")[:n]) for path in self.keys for n in range(1, path.count(".") + 1)}
-
     def check_fixed(self, mistakes: Mistakes) -> None:
         """Settings of which only some values can be honoured."""
         for path, key in self.keys.items():
@@ -61,13 +61,14 @@ class YacsTree:
                 mistakes.add(path, f"is {_shown(get(self.tree, path))}: {key.reason}")
 
     def report(self, report: ConfigReport) -> None:
+        """Notes every key that was given."""
         for path in self.given:
             report.note(self.keys[path], path)
 
 
 def decode(value: Any) -> Any:
     """A string that is a Python literal is that literal, else itself."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > _LONGEST:
         return value
     try:
         with warnings.catch_warnings():

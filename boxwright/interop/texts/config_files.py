@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from boxwright.errors import ConfigError
+from boxwright.files import read_bytes
 
 MAX_BYTES = 4 * 2**20  # the largest full dump of a zoo is 60 kB
 
@@ -10,17 +11,14 @@ MAX_BYTES = 4 * 2**20  # the largest full dump of a zoo is 60 kB
 def read_text(path: Path) -> str:
     """The text of a config file; anything else (a folder, a picture, a checkpoint) is an error that says so."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ConfigError(f"{path}: {size} bytes are too many for a config (at most {MAX_BYTES})")
-        return check_text(path.read_bytes().decode("utf-8-sig"), source=str(path))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+        text = read_bytes(path, error=ConfigError, most=MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not text; a checkpoint is given as weights, not as the config") from None
+    return check_text(text, source=str(path))
 
 
 def check_text(text: str, *, source: str) -> str:
+    """`text`, unless it is too long for a config or no text at all."""
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{source}: {len(text)} characters are too many for a config (at most {MAX_BYTES})")
     if "\0" in text:
@@ -38,6 +36,7 @@ def base_path(base: str, *, folder: Path | None) -> Path:
 
 
 def is_readable(path: Path) -> bool:
+    """Whether `path` is a regular file; False too for what cannot be the name of one."""
     try:
         return path.is_file()
     except (OSError, ValueError):

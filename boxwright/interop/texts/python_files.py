@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxwright.interop.texts.python_values import PythonValues
+from boxwright.interop.texts.work import CHARACTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Imported:
 
     @property
     def name(self) -> str:
+        """The last word: of a class, its own name."""
         return self.path.rpartition(".")[2]
 
 
@@ -25,10 +27,13 @@ class PythonFile(PythonValues):
     """Reads the statements of one file into `scope`. Subclasses say what imports mean."""
 
     def run(self, body: list[ast.stmt]) -> None:
+        """Reads one statement after the other."""
         for statement in body:
+            self.step(statement)
             self.statement(statement)
 
     def statement(self, node: ast.stmt) -> None:
+        """Reads one statement into `scope`."""
         match node:
             case ast.Assign():
                 value = self.value(node.value)
@@ -57,41 +62,49 @@ class PythonFile(PythonValues):
                 self.value(node)  # raises, naming the statement
 
     def bind(self, target: ast.expr, value: Any) -> None:
+        """Assigns to a name, to an attribute or to a place in a list or dictionary."""
         match target:
             case ast.Attribute():
                 owner = self.value(target.value)
                 if not isinstance(owner, dict):
-                    raise self.error(target, f"{ast.unparse(target.value)[:60]} is not a dictionary")
-                owner[target.attr] = value
+                    raise self.error(target, f"{self.written(target.value)} is not a dictionary")
+                self.guarded(target, self.operations.set_item, owner, target.attr, value)
             case ast.Subscript():
                 owner = self.value(target.value)
                 if not isinstance(owner, dict | list):
-                    raise self.error(target, f"{ast.unparse(target.value)[:60]} cannot be changed")
-                self._guarded(target, owner.__setitem__, self.value(target.slice), value)
+                    raise self.error(target, f"{self.written(target.value)} cannot be changed")
+                self.guarded(target, self.operations.set_item, owner, self.value(target.slice), value)
             case _:
                 super().bind(target, value)
 
     def delete(self, target: ast.expr) -> None:
+        """`del target`."""
         match target:
             case ast.Name() if target.id in self.scope:
                 del self.scope[target.id]
             case ast.Attribute() if isinstance(owner := self.value(target.value), dict) and target.attr in owner:
                 del owner[target.attr]
             case ast.Subscript() if isinstance(owner := self.value(target.value), dict | list):
-                self._guarded(target, owner.__delitem__, self.value(target.slice))
+                self.guarded(target, self.operations.delete_item, owner, self.value(target.slice))
             case _:
-                raise self.error(target, f"{ast.unparse(target)[:60]} does not exist, so it cannot be deleted")
+                raise self.error(target, f"{self.written(target)} does not exist, so it cannot be deleted")
 
     def import_module(self, node: ast.Import, alias: ast.alias) -> None:
+        """`import a.b` or `import a.b as c`."""
         self.scope[alias.asname or alias.name.partition(".")[0]] = Imported(
             alias.name if alias.asname else alias.name.partition(".")[0]
         )
 
     def import_from(self, node: ast.ImportFrom) -> None:
+        """`from a import b, c`."""
         for alias in node.names:
             if alias.name == "*":
                 raise self.error(node, f"imports every name of {node.module}; name those that are needed")
             self.scope[alias.asname or alias.name] = Imported(f"{'.' * node.level}{node.module or ''}.{alias.name}")
 
     def attribute(self, node: ast.Attribute, owner: Any) -> Any:
-        return Imported(f"{owner.path}.{node.attr}") if isinstance(owner, Imported) else super().attribute(node, owner)
+        """`owner.name`, where this dialect gives it a meaning."""
+        if not isinstance(owner, Imported):
+            return super().attribute(node, owner)
+        self.step(node, len(owner.path) * CHARACTER)
+        return Imported(f"{owner.path}.{node.attr}")

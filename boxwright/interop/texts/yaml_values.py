@@ -1,6 +1,6 @@
-"""YAML of other programs as plain data: Python's tags by meaning, never by running; bounded depth and size.
+"""YAML of other programs as plain data: Python's tags by meaning, never by running; numbers as the originals read them.
 
-Built from the parser's events, one by one, so neither depth nor aliases cost more than the bounds below.
+The bounds are those of our own YAML.
 """
 
 from collections.abc import Callable
@@ -8,174 +8,81 @@ from typing import Any
 
 import yaml
 
+from boxwright.config.yaml_text import YamlBuilder
 from boxwright.errors import ConfigError
 from boxwright.interop.texts.python_values import literal
+from boxwright.interop.texts.work import Work
 
-MAX_VALUES = 20_000  # a full dump of a large config has some 3,000
-MAX_DEPTH = 60
-_PYTHON = "tag:yaml.org,2002:python/"
+_YAML = "tag:yaml.org,2002:"
+_PYTHON = f"{_YAML}python/"
+_BASE_60 = yaml.constructor.SafeConstructor()
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    f"{_PYTHON}str": str,
-    f"{_PYTHON}unicode": str,
-    f"{_PYTHON}int": int,
-    f"{_PYTHON}long": int,
-    f"{_PYTHON}float": float,
-    f"{_PYTHON}bool": lambda text: text.lower() in ("true", "yes", "on"),
-    f"{_PYTHON}none": lambda text: None,
-    f"{_PYTHON}bytes": lambda text: text,
+    "python/str": str,
+    "python/unicode": str,
+    "python/int": int,
+    "python/long": int,
+    "python/float": float,
+    "python/bool": lambda text: text.lower() in ("true", "yes", "on"),
+    "python/none": lambda text: None,
+    "python/bytes": str,
+    "binary": str,
 }
 _SEQUENCES: dict[str | None, Callable[[list[Any]], Any]] = {
     None: list,
-    "tag:yaml.org,2002:seq": list,
+    f"{_YAML}seq": list,
     f"{_PYTHON}list": list,
     f"{_PYTHON}tuple": tuple,
 }
 # Detectron's own dumps carry its dictionary class, whose state is the mapping itself.
-_MAPPINGS = ("tag:yaml.org,2002:map", f"{_PYTHON}dict", f"{_PYTHON}object/new:", f"{_PYTHON}object:")
+_MAPPINGS = (f"{_YAML}map", f"{_PYTHON}dict", f"{_PYTHON}object/new:", f"{_PYTHON}object:")
 _KNOWN_CLASSES = ("AttrDict", "CfgNode", "ConfigDict", "DictConfig")
 
 
-class _Open:
-    """A sequence or mapping whose end has not come yet."""
+class _ForeignYaml(YamlBuilder):
+    """12:30 is 750 to the originals, and of a key that stands twice they take the last."""
 
-    def __init__(self, *, event: Any, is_map: bool) -> None:
-        self.tag: str | None = event.tag
-        self.line: int = event.start_mark.line + 1
-        self.anchor: str | None = event.anchor
-        self.is_map = is_map
-        self.items: list[Any] = []
+    may_repeat_keys = True
 
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.work = Work()
 
-class _Builder:
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.open: list[_Open] = []
-        self.anchors: dict[str, tuple[Any, int]] = {}
-        self.values = 0
-        self.result: Any = None
-        self.documents = 0
-        self.resolver = yaml.resolver.Resolver()
-        self.constructor = yaml.constructor.SafeConstructor()
+    def error(self, mark: Any, message: str) -> ConfigError:
+        return ConfigError(f"{self.where}{f':{mark.line + 1}' if mark else ''}: {message}")
 
-    def take(self, event: Any) -> None:
-        match event:
-            case yaml.DocumentStartEvent():
-                self.documents += 1
-                if self.documents > 1:
-                    raise self.error(event, "a second document; a config is one")
-            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
-                if len(self.open) >= MAX_DEPTH:
-                    raise self.error(event, "nested too deeply")
-                self.open.append(_Open(event=event, is_map=isinstance(event, yaml.MappingStartEvent)))
-            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
-                done = self.open.pop()
-                self.place(self.close(done), done.anchor, event)
-            case yaml.ScalarEvent():
-                self.place(self.scalar(event), event.anchor, event)
-            case yaml.AliasEvent():
-                self.place(*self.alias(event), event)
+    def scalar(self, event: yaml.ScalarEvent, tag: str) -> Any:
+        if tag.startswith("python/name:"):
+            return tag.removeprefix("python/name:")
+        if tag in _SCALARS:
+            return _SCALARS[tag](event.value)
+        if tag.startswith("python/"):
+            raise self.error(event.start_mark, f"the tag !!{tag[:80]} is code, never run here")
+        if tag in ("int", "float") and ":" in event.value:
+            construct = _BASE_60.construct_yaml_int if tag == "int" else _BASE_60.construct_yaml_float
+            return construct(yaml.ScalarNode(tag, event.value))
+        return super().scalar(event, tag)
 
-    def place(self, value: Any, anchor: str | None, event: Any, size: int = 1) -> None:
-        self.values += size
-        if self.values > MAX_VALUES:
-            raise self.error(event, f"more than {MAX_VALUES} values")
-        if anchor:
-            self.anchors[anchor] = (value, _size(value))
-        if self.open:
-            self.open[-1].items.append(value)
-        else:
-            self.result = value
+    def sequence(self, tag: str | None, items: list[Any], mark: Any) -> Any:
+        if tag in _SEQUENCES:
+            return _SEQUENCES[tag](items)
+        if tag == f"{_PYTHON}object/apply:eval" and len(items) == 1:
+            return literal(str(items[0]), source=f"{self.where}:{mark.line + 1}", work=self.work)
+        raise self.error(mark, f"the tag {str(tag)[:80]} is code, never run here")
 
-    def alias(self, event: Any) -> tuple[Any, None]:
-        if event.anchor not in self.anchors:
-            raise self.error(event, f"*{event.anchor} refers to nothing before it")
-        value, size = self.anchors[event.anchor]
-        self.values += size
-        return value, None
+    def mapping(self, tag: str | None, content: dict[Any, Any], mark: Any) -> Any:
+        if tag is None:
+            return content
+        if not tag.startswith(_MAPPINGS):
+            raise self.error(mark, f"the tag {str(tag)[:80]} is not understood")
+        if "object" in tag and not tag.endswith(_KNOWN_CLASSES):
+            raise self.error(mark, f"the tag {str(tag)[:80]} is code, never run here")
+        state = content.get("dictitems", content.get("state"))  # how a dumped dictionary class keeps its content
+        return state if "object/new" in tag and isinstance(state, dict) else content
 
-    def scalar(self, event: Any) -> Any:
-        tag = event.tag
-        if tag is None or tag == "!":
-            resolve: Callable[..., str] = self.resolver.resolve
-            tag = resolve(yaml.ScalarNode, event.value, event.implicit)
-        if tag.startswith(f"{_PYTHON}name:"):
-            return tag.removeprefix(f"{_PYTHON}name:")
-        if tag in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:merge"):
-            return event.value
-        try:
-            if tag in _SCALARS:
-                return _SCALARS[tag](event.value)
-            if tag.startswith(_PYTHON):
-                raise self.error(event, f"the tag !!{tag.removeprefix('tag:yaml.org,2002:')} is code, never run here")
-            node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
-            return self.constructor.construct_object(node)
-        except (ValueError, OverflowError, IndexError, KeyError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise self.error(event, f"{event.value[:60]!r} is not a value: {error}") from None
-
-    def close(self, done: _Open) -> Any:
-        if not done.is_map:
-            return self.sequence(done)
-        if done.tag is not None and not done.tag.startswith(_MAPPINGS):
-            raise ConfigError(f"{self.source}:{done.line}: the tag {done.tag} is not understood")
-        if done.tag is not None and "object" in done.tag and not done.tag.endswith(_KNOWN_CLASSES):
-            raise ConfigError(f"{self.source}:{done.line}: the tag {done.tag} is code, never run here")
-        return self.mapping(done)
-
-    def sequence(self, done: _Open) -> Any:
-        if done.tag in _SEQUENCES:
-            return _SEQUENCES[done.tag](done.items)
-        if done.tag == f"{_PYTHON}object/apply:eval" and len(done.items) == 1:
-            return literal(str(done.items[0]), source=f"{self.source}:{done.line}")
-        raise ConfigError(f"{self.source}:{done.line}: the tag {done.tag} is code, never run here")
-
-    def mapping(self, done: _Open) -> dict[Any, Any]:
-        result: dict[Any, Any] = {}
-        for key, value in zip(done.items[::2], done.items[1::2], strict=True):
-            if isinstance(key, list | dict | set) or (isinstance(key, tuple) and not _hashable(key)):
-                raise ConfigError(f"{self.source}:{done.line}: a key must be a name, not a {type(key).__name__}")
-            if key == "<<":
-                for base in value if isinstance(value, list) else [value]:
-                    if not isinstance(base, dict):
-                        raise ConfigError(f"{self.source}:{done.line}: << needs a mapping")
-                    result.update({name: item for name, item in base.items() if name not in result})
-            else:
-                result[key] = value
-        state = result.get("dictitems", result.get("state"))  # how a dumped dictionary class keeps its content
-        return state if done.tag and "object/new" in done.tag and isinstance(state, dict) else result
-
-    def error(self, event: Any, message: str) -> ConfigError:
-        return ConfigError(f"{self.source}:{event.start_mark.line + 1}: {message}")
+    def is_key(self, value: Any) -> bool:
+        return isinstance(value, tuple) and all(isinstance(item, str | int | float | bool | None) for item in value)
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
     """The content of one YAML document; `source` and the line stand in every error."""
-    builder = _Builder(source)
-    try:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):
-            builder.take(event)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{source}{line}: not readable as YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
-        raise ConfigError(f"{source}: not readable as YAML: {' '.join(str(error).split())[:200]}") from None
-    return builder.result
-
-
-def _size(value: Any) -> int:
-    """How many values stand in `value`. Aliases inside were counted when they were placed, so this ends."""
-    total, todo = 0, [value]
-    while todo and total <= MAX_VALUES:
-        item = todo.pop()
-        total += 1
-        if isinstance(item, dict):
-            todo.extend(item.values())
-        elif isinstance(item, list | tuple):
-            todo.extend(item)
-    return total
-
-
-def _hashable(key: tuple[Any, ...]) -> bool:
-    return all(isinstance(item, str | int | float | bool | None) for item in key)
+    return _ForeignYaml(source).read(text)

@@ -8,6 +8,7 @@ _NOT_EXPANDED = {1}
 
 
 def resnet_pairs(theirs: str, ours: str) -> tuple[Pair, ...]:
+    """Names of torchvision's ResNets, under a prefix, and ours."""
     prefix = f"{theirs}." if theirs else ""
     return (
         (f"{prefix}conv1.{{*p}}", f"{ours}.stem.{{*p}}"),
@@ -20,6 +21,7 @@ def resnet_pairs(theirs: str, ours: str) -> tuple[Pair, ...]:
 
 
 def mobilenet_pairs(theirs: str, ours: str) -> tuple[Pair, ...]:
+    """Names of torchvision's MobileNetV3, under a prefix, and ours."""
     pairs = _block(f"{theirs}.0", f"{ours}.stem")
     for i in range(1, _MOBILENET_BLOCKS + 1):
         parts = [] if i in _NOT_EXPANDED else ["expand"]

@@ -14,6 +14,8 @@ from boxwright.config.schema import Config
 from boxwright.errors import ConfigError
 from boxwright.interop.tables.keys import ConfigReport, Key, Mistakes, nearest
 from boxwright.interop.texts.python_values import PythonValues, parse
+from boxwright.interop.texts.unfolded import check_unfolded
+from boxwright.interop.texts.work import Work
 from boxwright.interop.torchvision.keys import BOX, BUILDER, KEYPOINT, MASK, RETINANET, TRANSFORM
 from boxwright.interop.torchvision.model import TorchvisionModel
 
@@ -22,7 +24,7 @@ _WEIGHTS = ("DEFAULT", "COCO_V1", "COCO_LEGACY")
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
+class ModelBuilder:
     """One of torchvision's functions: what it makes and its own defaults."""
 
     family: str  # faster, mask, keypoint, retinanet
@@ -33,16 +35,17 @@ class Builder:
 
     @property
     def keys(self) -> tuple[Key, ...]:
+        """The arguments that the builder takes."""
         parts = {"faster": BOX, "mask": BOX + MASK, "keypoint": BOX + KEYPOINT, "retinanet": RETINANET}
         return BUILDER + TRANSFORM + parts[self.family]
 
 
 _NO_BACKBONE = (("weights_backbone", None),)
 BUILDERS = {
-    "fasterrcnn_resnet50_fpn": Builder("faster"),
-    "fasterrcnn_resnet50_fpn_v2": Builder("faster", version=2, defaults=_NO_BACKBONE),
-    "fasterrcnn_mobilenet_v3_large_fpn": Builder("faster", body="mobilenet"),
-    "fasterrcnn_mobilenet_v3_large_320_fpn": Builder(
+    "fasterrcnn_resnet50_fpn": ModelBuilder("faster"),
+    "fasterrcnn_resnet50_fpn_v2": ModelBuilder("faster", version=2, defaults=_NO_BACKBONE),
+    "fasterrcnn_mobilenet_v3_large_fpn": ModelBuilder("faster", body="mobilenet"),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": ModelBuilder(
         "faster",
         body="mobilenet",
         defaults=(
@@ -53,13 +56,13 @@ BUILDERS = {
             ("rpn_score_thresh", 0.05),
         ),
     ),
-    "maskrcnn_resnet50_fpn": Builder("mask"),
-    "maskrcnn_resnet50_fpn_v2": Builder("mask", version=2, defaults=_NO_BACKBONE),
-    "keypointrcnn_resnet50_fpn": Builder(
+    "maskrcnn_resnet50_fpn": ModelBuilder("mask"),
+    "maskrcnn_resnet50_fpn_v2": ModelBuilder("mask", version=2, defaults=_NO_BACKBONE),
+    "keypointrcnn_resnet50_fpn": ModelBuilder(
         "keypoint", classes=2, defaults=(("min_size", (640, 672, 704, 736, 768, 800)),)
     ),
-    "retinanet_resnet50_fpn": Builder("retinanet"),
-    "retinanet_resnet50_fpn_v2": Builder("retinanet", version=2, defaults=_NO_BACKBONE),
+    "retinanet_resnet50_fpn": ModelBuilder("retinanet"),
+    "retinanet_resnet50_fpn_v2": ModelBuilder("retinanet", version=2, defaults=_NO_BACKBONE),
 }
 _DUMP = re.compile(r"\A# weights=(?P<weights>[\w.]+)\n# builder signature: (?P<name>\w+)\(")
 
@@ -108,8 +111,9 @@ def parse_call(text: str, *, source: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(tree, ast.Call) or tree.args or not isinstance(tree.func, ast.Name | ast.Attribute):
         raise ConfigError(f"{source}: expected a builder called with keyword arguments, such as {_EXAMPLE}")
     name = tree.func.id if isinstance(tree.func, ast.Name) else tree.func.attr
-    values = _Arguments(source=source, scope={})
+    values = _Arguments(source=source, scope={}, work=Work())
     given = {keyword.arg: values.value(keyword.value) for keyword in tree.keywords if keyword.arg}
+    check_unfolded(given, source=source)
     if len(given) != len(tree.keywords):
         raise ConfigError(f"{source}: ** has no meaning here; write the arguments one by one")
     for argument, now in (("pretrained", "weights"), ("pretrained_backbone", "weights_backbone")):
@@ -125,7 +129,7 @@ class _Arguments(PythonValues):
     """Weights may be written as members of torchvision's enums: the member's name is taken."""
 
     def _Attribute(self, node: ast.Attribute) -> Any:  # noqa: N802
-        if ast.unparse(node).count("Weights") and (node.attr in _WEIGHTS or node.attr.startswith("IMAGENET")):
+        if "Weights" in self.written(node) and (node.attr in _WEIGHTS or node.attr.startswith("IMAGENET")):
             return node.attr
         return super()._Attribute(node)
 

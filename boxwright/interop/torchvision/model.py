@@ -1,15 +1,15 @@
 """A torchvision builder with its arguments as our settings, as plain data."""
 
-from typing import Any
-
 from boxwright.config.conventions import TORCHVISION
+from boxwright.interop.tables.keys import Settings
 
-Plain = dict[str, Any]
 _EPOCH = 7330  # COCO's 117,266 images with objects in batches of 16
 
 
 class TorchvisionModel:
-    def __init__(self, arguments: Plain, family: str, body: str, version: int, classes: int) -> None:
+    """Our settings from a builder's complete arguments."""
+
+    def __init__(self, arguments: Settings, family: str, body: str, version: int, classes: int) -> None:
         self.a = arguments
         self.family = family
         self.is_mobile = body == "mobilenet"
@@ -17,11 +17,13 @@ class TorchvisionModel:
         self.classes = arguments["num_classes"] or classes
         self.is_trained = arguments["weights"] is not None or arguments["weights_backbone"] is not None
 
-    def sections(self) -> Plain:
+    def sections(self) -> Settings:
+        """Our settings, each section by its name."""
         model = self.retinanet() if self.family == "retinanet" else self.rcnn()
         return {"model": model, "data": self.data(), "train": self.train(), "test": self.test()}
 
-    def rcnn(self) -> Plain:
+    def rcnn(self) -> Settings:
+        """Our `model` settings of a two-stage detector."""
         return {
             "kind": "rcnn",
             **self.shared(),
@@ -41,7 +43,8 @@ class TorchvisionModel:
             "keypoint_head": self.keypoint_head() if self.family == "keypoint" else None,
         }
 
-    def shared(self) -> Plain:
+    def shared(self) -> Settings:
+        """What all detectors of the family have."""
         return {
             "num_classes": self.classes - 1,  # torchvision counts the background
             "conventions": TORCHVISION.model_dump(),
@@ -49,7 +52,8 @@ class TorchvisionModel:
             "backbone": self.backbone(),
         }
 
-    def input(self) -> Plain:
+    def input(self) -> Settings:
+        """Our `model.input`: channels, mean, deviation, sizes."""
         a = self.a
         short = list(a["min_size"]) if isinstance(a["min_size"], list | tuple) else [a["min_size"]]
         resize = {
@@ -68,7 +72,7 @@ class TorchvisionModel:
             "pad_to": a["size_divisible"],
         }
 
-    def backbone(self) -> Plain:
+    def backbone(self) -> Settings:
         """Frozen norms with trained weights, and eps 0 in the first models; otherwise real batch norms."""
         layers = 6 if self.is_mobile else 5
         trainable = self.a["trainable_backbone_layers"]
@@ -76,14 +80,15 @@ class TorchvisionModel:
             trainable = layers
         elif trainable is None:
             trainable = 3
-        norm: Plain = {"kind": "bn"}
+        norm: Settings = {"kind": "bn"}
         if self.is_trained and not self.is_v2:
             is_first = self.a["weights"] in ("DEFAULT", "COCO_V1") and not self.is_mobile
             norm = {"kind": "frozen_bn", "eps": 0.0 if is_first else 1e-5}
-        kind: Plain = {"kind": "mobilenet_v3_large"} if self.is_mobile else {"kind": "resnet", "depth": 50}
+        kind: Settings = {"kind": "mobilenet_v3_large"} if self.is_mobile else {"kind": "resnet", "depth": 50}
         return {**kind, "norm": norm, "frozen_stages": layers - trainable}
 
-    def rpn(self) -> Plain:
+    def rpn(self) -> Settings:
+        """Our `model.proposals`, made by an RPN."""
         a = self.a
         return {
             "kind": "rpn",
@@ -102,13 +107,15 @@ class TorchvisionModel:
             "box_loss": {"kind": "smooth_l1", "beta": 1 / 9},
         }
 
-    def pooling(self, size: int) -> Plain:
+    def pooling(self, size: int) -> Settings:
+        """How regions are pooled for a head."""
         levels = ["p5", "p6"] if self.is_mobile else ["p2", "p3", "p4", "p5"]
         return {"kind": "align", "size": size, "sampling_ratio": 2, "aligned": False, "levels": levels}
 
-    def box_head(self) -> Plain:
+    def box_head(self) -> Settings:
+        """Our `model.box_head`."""
         a = self.a
-        features: Plain = {"kind": "conv_fc", "convs": [], "fcs": [1024, 1024]}
+        features: Settings = {"kind": "conv_fc", "convs": [], "fcs": [1024, 1024]}
         if self.is_v2:
             features = {"kind": "conv_fc", "convs": [256] * 4, "fcs": [1024], "norm": {"kind": "bn"}}
         return {
@@ -120,11 +127,13 @@ class TorchvisionModel:
             "box_loss": {"kind": "smooth_l1", "beta": 1 / 9},
         }
 
-    def mask_head(self) -> Plain:
+    def mask_head(self) -> Settings:
+        """Our `model.mask_head`, None without one."""
         norm = {"kind": "bn"} if self.is_v2 else {"kind": "none"}
         return {"convs": [256] * 4, "norm": norm, "upsample_channels": 256, "pooling": self.pooling(14)}
 
-    def keypoint_head(self) -> Plain:
+    def keypoint_head(self) -> Settings:
+        """Our `model.keypoint_head`, None without one."""
         return {
             "num_keypoints": self.a["num_keypoints"] or 17,
             "convs": [512] * 8,
@@ -133,7 +142,8 @@ class TorchvisionModel:
             "pooling": self.pooling(14),
         }
 
-    def retinanet(self) -> Plain:
+    def retinanet(self) -> Settings:
+        """Our `model` settings of a RetinaNet."""
         a = self.a
         sizes = [[size, int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))] for size in (32, 64, 128, 256, 512)]
         neck = {"kind": "fpn", "in_levels": ["c3", "c4", "c5"], "top": "p6p7", "top_relu": "between"}
@@ -154,10 +164,11 @@ class TorchvisionModel:
             "pre_nms_top_k": a["topk_candidates"],
         }
 
-    def data(self) -> Plain:
+    def data(self) -> Settings:
+        """Our `data` settings."""
         return {"augment": {"flip": 0.5}, "min_keypoints": 10 if self.family == "keypoint" else 0}
 
-    def train(self) -> Plain:
+    def train(self) -> Settings:
         """torchvision's references: 26 epochs of COCO in batches of 16, the rate divided by ten after 16 and 22."""
         decay = {"kind": "steps", "steps": [16 * _EPOCH, 22 * _EPOCH], "gamma": 0.1}
         warm_up = {"kind": "linear", "steps": 1000, "factor": 0.001}
@@ -172,11 +183,13 @@ class TorchvisionModel:
         }
 
     def start(self) -> str | None:
+        """The weights that a training starts from: those of the backbone, None with a detector's or with none."""
         if self.a["weights"] is not None or self.a["weights_backbone"] is None:
             return None
         return "torchvision/mobilenet_v3_large" if self.is_mobile else "torchvision/resnet50"
 
-    def test(self) -> Plain:
+    def test(self) -> Settings:
+        """Our `test` settings."""
         a = self.a
         names = ("score_thresh", "nms_thresh", "detections_per_img")
         score, nms, most = (a[name if self.family == "retinanet" else f"box_{name}"] for name in names)

@@ -20,6 +20,7 @@ _PRIOR = -math.log((1 - 0.01) / 0.01)
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> State:
+    """torchvision's names -> ours."""
     levels = max(
         count(state, "backbone.fpn.inner_blocks.{i}.0.{*p}"), count(state, "backbone.fpn.inner_blocks.{i}.{*p}")
     )
@@ -28,6 +29,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> State:
 
 
 def to_torchvision(state: Mapping[str, Tensor]) -> State:
+    """Our names -> torchvision's."""
     convs = count(state, "box_head.convs.{i}.{*p}")
     theirs = _names(state, levels=count(state, "neck.lateral.c{i}.{*p}"), fc_index=convs + 1 if convs else None)
     return theirs.from_ours(background_first(_with_class_0(state)))
@@ -58,6 +60,7 @@ def _with_class_0(state: Mapping[str, Tensor]) -> State:
 
 
 def is_torchvision(keys: Iterable[str]) -> bool:
+    """Whether the names are torchvision's."""
     return any(key.startswith(("backbone.body.", "rpn.head.", "head.classification_head.")) for key in keys)
 
 

@@ -16,6 +16,7 @@ _STEPS, _MILESTONES = 184375, (163889, 177546)  # of 100 epochs in batches of 64
 
 
 def is_new_baseline(name: str) -> bool:
+    """Whether `name` is one of the models of new_baselines."""
     return name.startswith("new_baselines/")
 
 

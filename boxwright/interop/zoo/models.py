@@ -66,6 +66,7 @@ class ZooModel:
 
     @property
     def file_name(self) -> str:
+        """The name of the weights' file, under which it is kept."""
         return self.url.rpartition("/")[2]
 
 
