@@ -4,9 +4,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+from boxwright.outputs import FORCE
+
+Force = Annotated[bool, typer.Option("--force", help=FORCE)]
 
 
 def print_error(message: str) -> None:
