@@ -14,6 +14,12 @@ from typing import IO, Any, BinaryIO
 
 from boxwright.errors import BoxwrightError, OutputError
 
+# Bytes that are read of one file, by what it is.
+MOST_OF_PICTURE = 2**30
+MOST_OF_LABELS = 2**26  # of one picture
+MOST_OF_LIST = 2**30
+MOST_OF_JSON = 2**34
+
 _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -62,15 +68,6 @@ def read_text(path: str | Path, *, error: type[BoxwrightError], most: int) -> st
         return read_bytes(path, error=error, most=most).decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise error(f"{path} cannot be read as text: {cause.reason} at byte {cause.start:,}") from cause
-
-
-def cache_folder() -> Path:
-    """$BOXWRIGHT_CACHE, else the user's cache folder."""
-    named = os.environ.get("BOXWRIGHT_CACHE")
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "boxwright"
 
 
 def kind_of(mode: int) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from boxwright.cache import cache_folder
 from boxwright.errors import OutputError
-from boxwright.files import atomic_write, cache_folder, is_stream
+from boxwright.files import atomic_write, is_stream
 
 FORCE = "Replace files that were not written by boxwright, or were changed since."
 

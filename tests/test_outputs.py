@@ -14,7 +14,7 @@ from boxwright.outputs import writing
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("BOXWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BOXWRIGHT_HOME", str(tmp_path / "cache"))
 
 
 def write(path: Path, content: str = "new", **rules) -> None:
@@ -131,7 +131,7 @@ def test_a_failure_of_something_else_is_not_told_as_one_of_writing(tmp_path):
 
 def test_without_a_cache_a_second_run_asks(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("BOXWRIGHT_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("BOXWRIGHT_HOME", str(tmp_path / "file" / "cache"))
     write(tmp_path / "a")
     with pytest.raises(OutputError, match="--force"):
         write(tmp_path / "a")

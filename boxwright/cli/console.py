@@ -10,7 +10,7 @@ import typer
 
 from boxwright.outputs import FORCE
 
-Force = Annotated[bool, typer.Option("--force", help=FORCE)]
+ForceOption = Annotated[bool, typer.Option("--force", help=FORCE)]
 
 
 def print_error(message: str) -> None:

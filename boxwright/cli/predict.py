@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxwright.cli import precision as precision_of
-from boxwright.cli.console import Force, print_error, print_note, progress
+from boxwright.cli.console import ForceOption, print_error, print_note, progress
 
 if TYPE_CHECKING:
     from boxwright.data.image import RgbImage
@@ -38,7 +38,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[str, typer.Option(help=precision_of.HELP)] = "fp32",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pictures that cannot be read are no failure.")] = False,
-    force: Force = False,
+    force: ForceOption = False,
 ) -> None:
     """Find objects in pictures.
 

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from boxwright.data.picture_head import Head, read_head
 from boxwright.errors import ConfigError, DownloadError, ImageError
-from boxwright.files import open_regular, read_bytes
+from boxwright.files import MOST_OF_PICTURE, open_regular, read_bytes
 from boxwright.types import Size
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
 RgbImage = NDArray[np.uint8]
 
-MOST_BYTES = 2**30  # of a picture's file
 DOWNLOAD_LIMIT = 256 * 2**20  # bytes; a picture larger than this is a mistake or an attack
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 DOWNLOAD_TIME = 600.0  # seconds altogether
@@ -57,7 +56,7 @@ def load_image(source: ImageSource, *, reduce: int = 1) -> RgbImage:
         text = str(source)
         if text.startswith(("http://", "https://")):
             return decode_image(_download(text), name=text, reduce=reduce)
-        return decode_image(read_bytes(source, error=ImageError, most=MOST_BYTES), name=text, reduce=reduce)
+        return decode_image(read_bytes(source, error=ImageError, most=MOST_OF_PICTURE), name=text, reduce=reduce)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), name=f"an image of {len(source)} bytes", reduce=reduce)
     if isinstance(source, Image.Image):
@@ -166,7 +165,7 @@ def image_size(path: Path) -> Size:
 
 
 def image_head(path: Path) -> Head:
-    with open_regular(path, error=ImageError, most=MOST_BYTES) as file:
+    with open_regular(path, error=ImageError, most=MOST_OF_PICTURE) as file:
         return read_head(file, name=str(path))
 
 

@@ -13,9 +13,17 @@ from pathlib import Path
 from boxwright.data.annotations import Annotations
 from boxwright.data.array_file import open_arrays, write_arrays
 from boxwright.errors import DatasetError
-from boxwright.files import cache_folder
 
 LAYOUT = 2  # raise it whenever the columns or what the readers put into them change
+
+
+def cache_folder() -> Path:
+    """$BOXWRIGHT_CACHE, else the user's cache folder."""
+    named = os.environ.get("BOXWRIGHT_CACHE")
+    if named:
+        return Path(named)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "boxwright"
 
 
 def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str) -> Annotations:

@@ -6,4 +6,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     """Lists of what was written, and other things that are kept, go where the test ends."""
-    monkeypatch.setenv("BOXWRIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("BOXWRIGHT_HOME", str(tmp_path_factory.mktemp("cache")))

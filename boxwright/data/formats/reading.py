@@ -24,6 +24,7 @@ from boxwright.data.formats.yolo import (
 from boxwright.data.image_files import list_images
 from boxwright.data.index import indexed
 from boxwright.errors import DatasetError
+from boxwright.files import MOST_OF_LABELS, MOST_OF_LIST, read_bytes, read_text
 
 
 def read_dataset(
@@ -138,12 +139,12 @@ def _read_yolo(split: Split) -> Annotations:
 def _classes_of_text(path: Path) -> YoloClasses:
     """classes.txt has a name a line; without such a file the largest number decides how many there are."""
     if path.is_file():
-        return YoloClasses(
-            tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        )
+        lines = read_text(path, error=DatasetError, most=MOST_OF_LIST).splitlines()
+        return YoloClasses(tuple(line.strip() for line in lines if line.strip()))
     largest = -1
     for text in path.rglob("labels/**/*.txt"):
-        words = (line.split(maxsplit=1) for line in text.read_text(encoding="utf-8", errors="replace").splitlines())
+        content = read_bytes(text, error=DatasetError, most=MOST_OF_LABELS).decode(errors="replace")
+        words = (line.split(maxsplit=1) for line in content.splitlines())
         largest = max([largest, *(int(word[0]) for word in words if word and word[0].isdecimal())])
     return YoloClasses(tuple(f"class_{number}" for number in range(largest + 1)))
 
