@@ -52,6 +52,9 @@ def look_at_all(annotations: Annotations, on_image: Callable[[], None]) -> list[
 def check_images(split: str, annotations: Annotations, looks: list[Look], problems: Problems) -> None:
     for index, look in enumerate(looks):
         place, size = str(annotations.path(index)), annotations.size(index)
+        if annotations.is_outside(index):
+            detail = "not copied by convert and --fix but with --allow-outside"
+            problems.add("outside_image", place, detail, split=split, image=index)
         for kind, detail in _faults(look, size):
             problems.add(kind, place, detail, split=split, image=index)
 
@@ -94,9 +97,13 @@ def check_copies(splits: Mapping[str, Annotations], looks: Mapping[str, list[Loo
 
 
 def check_unlisted(splits: Mapping[str, Annotations], problems: Problems) -> None:
-    """Pictures beside the listed ones that no split names."""
-    listed = {annotations.path(index).resolve() for annotations in splits.values() for index in range(len(annotations))}
-    for folder in sorted({path.parent for path in listed}):
+    """Pictures beside the listed ones that no split names; nothing is looked for outside the data set's folders."""
+    every = [(annotations, index) for annotations in splits.values() for index in range(len(annotations))]
+    listed = {annotations.path(index).resolve() for annotations, index in every}
+    inside = {
+        annotations.path(index).parent.resolve() for annotations, index in every if not annotations.is_outside(index)
+    }
+    for folder in sorted(inside):
         for path in list_images(folder):
             if path.resolve() not in listed:
                 problems.add("unlisted_image", str(path), "no annotation file names it")

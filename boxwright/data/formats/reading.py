@@ -1,5 +1,6 @@
 """One door to every format: a folder, a file or a known name -> Annotations, from the shared index where possible."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,10 @@ def read_splits(splits: Sequence[Split], *, use_index: bool = True) -> Annotatio
 
 
 def _read(split: Split) -> Annotations:
+    return replace(_read_format(split), homes=(str(split.root), str(split.images)))
+
+
+def _read_format(split: Split) -> Annotations:
     if split.format == "voc":
         return read_voc(split.root, folders=split.folders, split=None if split.name == "all" else split.name)
     if split.format == "cityscapes":
@@ -200,11 +205,14 @@ def concatenate(parts: Sequence[Annotations]) -> Annotations:
         for index in range(len(part)):
             info = part.image(index)
             key = f"{number}/{info.id}" if clash else info.id
-            name = str(part.path(index).resolve())
+            name = os.path.abspath(part.path(index))
             image = builder.add_image(key=key, file_name=name, size=info.size, extra=info.extra)
             for found in part.objects(index):
                 builder.add_info(image, found)
     joined = builder.build(
         source=", ".join(part.source for part in parts), image_root="/", categories=aligned[0].categories
     )
-    return replace(joined, problems=tuple(problem for part in parts for problem in part.problems))
+    problems = tuple(problem for part in parts for problem in part.problems)
+    return replace(
+        joined, problems=problems, homes=tuple(os.path.abspath(home) for part in parts for home in part.homes)
+    )
