@@ -16,8 +16,6 @@ from boxwright.cache import cache_folder
 from boxwright.errors import OutputError
 from boxwright.files import atomic_write, is_stream
 
-FORCE = "Replace files that were not written by boxwright, or were changed since."
-
 Mark = tuple[int, int]  # size, time of the last change in nanoseconds
 
 

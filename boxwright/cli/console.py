@@ -4,13 +4,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-
-from boxwright.outputs import FORCE
-
-ForceOption = Annotated[bool, typer.Option("--force", help=FORCE)]
 
 
 def print_error(message: str) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxwright.cli import precision as precision_of
-from boxwright.cli.console import ForceOption, print_error, print_note, progress
+from boxwright.cli.console import print_error, print_note, progress
+from boxwright.cli.writes import ForceOption
 
 if TYPE_CHECKING:
     from boxwright.data.image import RgbImage
