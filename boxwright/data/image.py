@@ -109,7 +109,8 @@ def _pixels_of_user() -> int | None:
 
 
 def _decode_opencv(data: bytes, head: Head, reduce: int) -> RgbImage | None:
-    if head.kind == "GIF":  # OpenCV composes frames its own way; Pillow's first frame is what people expect
+    # OpenCV composes frames its own way, and crashes where those of a PNG are damaged; Pillow gives the first one.
+    if head.kind == "GIF" or (head.kind == "PNG" and b"acTL" in data):
         return None
     buffer = np.frombuffer(data, dtype=np.uint8)
     try:
