@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from time import monotonic
@@ -141,23 +142,18 @@ def _decode_pillow(data: bytes, head: Head, name: str) -> RgbImage:
 
 def _turned(picture: RgbImage, orientation: int) -> RgbImage:
     """Upright, as EXIF's orientation says."""
-    match orientation:
-        case 2:
-            return cv2.flip(picture, 1)
-        case 3:
-            return cv2.flip(picture, -1)
-        case 4:
-            return cv2.flip(picture, 0)
-        case 5:
-            return cv2.transpose(picture)
-        case 6:
-            return cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE)
-        case 7:
-            return cv2.flip(cv2.transpose(picture), -1)
-        case 8:
-            return cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE)
-        case _:
-            return picture
+    return _TURNS[orientation](picture) if orientation in _TURNS else picture
+
+
+_TURNS: dict[int, Callable[[RgbImage], RgbImage]] = {
+    2: lambda picture: cv2.flip(picture, 1),
+    3: lambda picture: cv2.flip(picture, -1),
+    4: lambda picture: cv2.flip(picture, 0),
+    5: lambda picture: cv2.transpose(picture),
+    6: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda picture: cv2.flip(cv2.transpose(picture), -1),
+    8: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
 
 
 def image_size(path: Path) -> Size:

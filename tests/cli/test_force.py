@@ -118,3 +118,14 @@ def test_an_annotation_file_is_not_written_over_by_detections(place, capsys):
     code, message = told(words, capsys)
     assert (code, "which is read by this command" in message) == (1, True)
     assert json.loads(Path("data", "val.json").read_text()) == before
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "metrics.jsonl"])
+def test_a_training_begins_in_no_folder_with_files_of_others(name, place, capsys):
+    generate(place / "data", kind="shapes", images=4, size=64, seed=0)
+    Path("full").mkdir()
+    Path("full", name).write_text("mine")
+    words = ["train", "mask_rcnn_r18_fpn_gn", "--data", "data", "--out", "full", "--device", "cpu"]
+    message = f"error: full/{name} is there already, and no run has made it; give another folder"
+    assert told(words, capsys) == (1, message)
+    assert [path.read_text() for path in Path("full").iterdir()] == ["mine"]

@@ -1,10 +1,13 @@
 """Pictures in: every kind upright for every reader, and no file that costs more than it warrants or runs anything."""
 
+import contextlib
+import http.server
 import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
+from boxwright.data import image
 from boxwright.data.check_images import look_at
 from boxwright.data.exif import without_rotation
 from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import PIXELS_SETTING, image_head, image_size, load_image
-from boxwright.errors import ConfigError, ImageError
+from boxwright.errors import ConfigError, DownloadError, ImageError
 from tests.data.hostile_pictures import as_pixels, hostile_pictures, many_frames
 
 KINDS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}
@@ -205,3 +209,48 @@ def test_a_pil_image_that_would_run_a_program_is_refused_until_it_is_decoded():
 def test_pictures_in_memory_are_checked_too(picture, message):
     with pytest.raises(ImageError, match=message):
         load_image(picture)
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """/picture is one, /large has no end, any other path leads to what stands behind its `?`."""
+
+    def do_GET(self):
+        path, _, target = self.path.partition("?")
+        self.send_response(302 if target else 200)
+        if target:
+            self.send_header("Location", target)
+        self.end_headers()
+        content = io.BytesIO()
+        Image.new("RGB", (6, 4)).save(content, "PNG")
+        with contextlib.suppress(OSError):
+            while path == "/large":
+                self.wfile.write(bytes(2**16))
+            self.wfile.write(content.getvalue())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as opened:
+        threading.Thread(target=opened.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{opened.server_port}"
+        opened.shutdown()
+
+
+def test_addresses_lead_to_pictures_of_the_web_and_nowhere_else(server, tmp_path, monkeypatch):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    assert load_image(f"{server}/picture").shape == (4, 6, 3)
+    assert load_image(f"{server}/moved?{server}/picture").shape == (4, 6, 3)
+    for target in (f"file://{tmp_path}/a.png", "ftp://127.0.0.1/a.png", "gopher://127.0.0.1/"):
+        with pytest.raises(DownloadError, match="cannot be fetched"):
+            load_image(f"{server}/moved?{target}")
+    monkeypatch.setattr(image, "DOWNLOAD_LIMIT", 2**20)
+    with pytest.raises(DownloadError, match="is larger than 1 MiB"):
+        load_image(f"{server}/large")
+    monkeypatch.setattr(image, "DOWNLOAD_TIME", 0)
+    with pytest.raises(DownloadError, match="takes over 0 seconds"):
+        load_image(f"{server}/picture")
+    with pytest.raises(DownloadError, match="cannot be fetched"):
+        load_image("http://127.0.0.1:1/ a\n.png")
