@@ -59,13 +59,7 @@ def predict(
 
     work = _Work(paths, drawn, threshold)
     with writing(*drawn, json_file, inputs=[*paths, model, weights], force=force):
-        detector = load(model, weights, device=device, precision=precision_of.to_load(precision))
-        try:
-            if precision == "int8":
-                precision_of.calibrate(detector, precision, work.first_readable(precision_of.MOST_CALIBRATED_ON))
-            work.run(detector, batch)
-        except KeyboardInterrupt:
-            work.is_stopped = True
+        work.run(load(model, weights, device=device, precision=precision_of.to_load(precision)), batch, precision)
         if json_file is not None:
             _write_json(work.records, json_file)
     work.tell(out)
@@ -85,7 +79,15 @@ class _Work:
     num_done: int = 0
     is_stopped: bool = False
 
-    def run(self, detector: "Detector", batch: int) -> None:
+    def run(self, detector: "Detector", batch: int, precision: str) -> None:
+        try:
+            if precision == "int8":
+                precision_of.calibrate(detector, precision, self._first_readable(precision_of.MOST_CALIBRATED_ON))
+            self._find_all(detector, batch)
+        except KeyboardInterrupt:  # what is done is kept
+            self.is_stopped = True
+
+    def _find_all(self, detector: "Detector", batch: int) -> None:
         with progress("finding objects", len(self.paths)) as advance:
             for start in range(0, len(self.paths), 2 * batch):
                 part = range(start, min(start + 2 * batch, len(self.paths)))
@@ -110,7 +112,7 @@ class _Work:
         self.bad.append(path)
         return None
 
-    def first_readable(self, most: int) -> "list[RgbImage]":
+    def _first_readable(self, most: int) -> "list[RgbImage]":
         pictures = (picture for path in self.paths if not isinstance(picture := _load(path), Exception))
         return list(islice(pictures, most))
 
