@@ -43,6 +43,7 @@ MINUTES := 10
 fuzz: $(STAMP)
 	@$(VENV)/bin/python -m tests.fuzz.checkpoints --minutes $(MINUTES)
 	@$(VENV)/bin/python -m tests.fuzz.configs --minutes $(MINUTES)
+	@$(VENV)/bin/python -m tests.fuzz.pictures --minutes $(MINUTES)
 
 install: $(STAMP)
 

@@ -9,6 +9,7 @@
     ├── ShapeError           a tensor handed to the library has the wrong shape, dtype or values
     ├── BackendError         a forced backend cannot run here
     ├── DownloadError        a file cannot be fetched, or is not the one promised
+    ├── OutputError          a file cannot be written, or would replace what somebody else made
     ├── TrainingError        a run cannot go on
     ├── ExportError          a model cannot be exported
     └── MissingExtraError    an optional dependency is not installed
@@ -51,6 +52,10 @@ class BackendError(BoxwrightError, RuntimeError):
 
 
 class DownloadError(BoxwrightError, OSError):
+    pass
+
+
+class OutputError(BoxwrightError, OSError):
     pass
 
 

@@ -5,13 +5,20 @@ Written files are seen whole or not at all: a reader finds the old content or th
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from boxwright.errors import BoxwrightError
+from boxwright.errors import BoxwrightError, OutputError
+
+# Bytes that are read of one file, by what it is.
+MOST_OF_PICTURE = 2**30
+MOST_OF_LABELS = 2**26  # of one picture
+MOST_OF_LIST = 2**30
+MOST_OF_JSON = 2**34
 
 _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
@@ -83,11 +90,27 @@ def _need_regular(path: str | Path, found: os.stat_result, error: type[Boxwright
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Opens a temporary file beside `path`; at the end of the block it is flushed to disk and renamed over `path`.
 
-    When the block raises, `path` is left as it was and the temporary file is removed.
+    When the block raises, `path` is left as it was and the temporary file is removed. A link stays, and what it names
+    is replaced. A pipe or a device, such as /dev/stdout, is written to directly; what is neither that nor a regular
+    file is an OutputError, as is every failure to write.
     """
-    path = Path(path)
+    target = Path(os.path.realpath(path))
+    try:
+        with _open_stream(path, mode) if is_stream(path) else _temporary_file(target, mode) as file:
+            yield file
+    except (BoxwrightError, BrokenPipeError):
+        raise
+    except OSError as error:
+        place = None if error.filename is None else Path(str(error.filename))
+        if place is not None and place.suffix != ".part" and place not in (target, *target.parents):
+            raise  # of something else that the block has opened
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _temporary_file(path: Path, mode: str) -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part")
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -99,6 +122,41 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def temporary_prefix(name: str) -> str:
+    """Of what is written in the place of `name`: hidden, and short enough for a longest name and eight letters more."""
+    return f".{os.fsdecode(os.fsencode(name)[:220])}."
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether what is written to `path` is gone from here at once: a descriptor by its name, a pipe, a device."""
+    if _open_descriptor(path) is not None:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise OutputError(f"{path} is {kind_of(mode)} and not a file; name a file")
+    return not stat.S_ISREG(mode)
+
+
+def _open_stream(path: str | Path, mode: str) -> IO[Any]:
+    number = _open_descriptor(path)
+    if number is not None:
+        sys.stdout.flush()
+    place = path if number is None else os.dup(number)
+    return open(place, mode, encoding=None if "b" in mode else "utf-8")
+
+
+def _open_descriptor(path: str | Path) -> int | None:
+    """The number that `path` names: /dev/stdout, /dev/stderr, /dev/fd/N. The shell may have it lead to a file."""
+    name = os.path.abspath(path)
+    folder, _, number = name.rpartition("/")
+    if folder in ("/dev/fd", "/proc/self/fd") and number.isdecimal():
+        return int(number)
+    return {"/dev/stdout": 1, "/dev/stderr": 2}.get(name)
 
 
 def sync_folder(folder: Path) -> None:

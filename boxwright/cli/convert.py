@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.writes import writes
 
 if TYPE_CHECKING:
     from boxwright.interop.tables.keys import ConfigReport
@@ -36,6 +37,7 @@ def convert() -> None:
 
 
 @app.command("config")
+@writes("target", reads=["source"])
 def convert_config(
     source: Annotated[str, typer.Argument(help="A file, a published model's name, or a torchvision call.")],
     target: Annotated[Path | None, typer.Argument(help="The YAML to write; without it only the list is shown.")] = None,
@@ -65,6 +67,7 @@ def convert_config(
 
 
 @app.command("weights")
+@writes("target", reads=["source", "config"])
 def convert_weights(
     source: Annotated[Path, typer.Argument(help="A checkpoint of any known source.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],

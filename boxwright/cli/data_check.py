@@ -16,6 +16,9 @@ def check(
     root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Open every picture.")] = True,
     examples: Annotated[int, typer.Option(help="How many examples of each problem to show.")] = 3,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="With --fix, copy pictures outside the data set's folder too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Find what is wrong with a data set: files, pictures, boxes, masks, keypoints, copies over splits.
@@ -37,7 +40,7 @@ def check(
             with_images=images or fix is not None,
             on_start=lambda total: bars.enter_context(progress("looking at the pictures", total)),
         )
-    repairs = None if fix is None else repair_dataset(report, fix)
+    repairs = None if fix is None else repair_dataset(report, fix, allow_outside=allow_outside)
     if as_json:
         plain = report.plain(examples=examples)
         print_json(plain if repairs is None else {**plain, "repairs": repairs.plain()})

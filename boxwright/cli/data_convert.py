@@ -28,6 +28,9 @@ def convert(
     to: Annotated[Format, typer.Option(help="The format to write.")],
     root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
     images: Annotated[Place, typer.Option(help="Copy the pictures, or make symbolic links.")] = Place.copy,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Copy pictures outside the data set's folder too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write a data set in another format: coco, lvis, voc, cityscapes or yolo, all splits at once.
@@ -43,7 +46,9 @@ def convert(
 
     splits = read_all_splits(data, root=root)
     with progress("writing", sum(len(annotations) for annotations in splits.values())) as advance:
-        conversion = write_dataset(splits, out, to=to.value, images=images.value, on_image=advance).plain()
+        conversion = write_dataset(
+            splits, out, to=to.value, images=images.value, allow_outside=allow_outside, on_image=advance
+        ).plain()
     if as_json:
         print_json(conversion)
         return

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.writes import ForceOption
 
 
 def stats(
@@ -14,6 +15,7 @@ def stats(
     plots: Annotated[Path | None, typer.Option(help="Write plots (PNG) to this folder.", metavar="OUT")] = None,
     root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    force: ForceOption = False,
 ) -> None:
     """Count classes, sizes, shapes and objects per image, and see how well anchors fit the boxes.
 
@@ -35,10 +37,12 @@ def stats(
         for name, part in numbers.items():
             _print_split(name, part)
     if plots is not None:
-        from boxwright.data.stats_plots import plot_stats
+        from boxwright.data.stats_plots import NAMES, plot_stats
+        from boxwright.outputs import writing
 
-        for path in plot_stats(splits, plots, anchors=anchors):
-            print_note(f"wrote {path}")
+        with writing(*(plots / f"{name}.png" for name in NAMES), inputs=[data], force=force):
+            for path in plot_stats(splits, plots, anchors=anchors):
+                print_note(f"wrote {path}")
 
 
 def _print_split(name: str, part: dict[str, Any]) -> None:

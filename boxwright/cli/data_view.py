@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from boxwright.cli.console import print_json, progress
+from boxwright.cli.writes import writes
 
 
+@writes("out", reads=["data"])
 def view(
     data: Annotated[str, typer.Argument(help="A folder, an annotation file, or a name such as coco_2017_val.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("view.html"),

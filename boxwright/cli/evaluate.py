@@ -9,6 +9,7 @@ import typer
 
 from boxwright.cli import precision as precision_of
 from boxwright.cli.console import print_json, progress
+from boxwright.cli.writes import writes
 
 if TYPE_CHECKING:
     from boxwright.engine.detector import Detector
@@ -22,6 +23,7 @@ Metric = Literal["auto", "coco", "lvis", "voc2007", "voc2012", "proposals"]
 
 
 @app.command()
+@writes("save", reads=["model", "data", "weights", "proposals", "compare"])
 def evaluate(
     model: Annotated[
         str | None, typer.Argument(help="A preset, a published model, a config or a checkpoint.", show_default=False)

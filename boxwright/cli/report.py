@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from boxwright.cli.console import print_json, print_note
+from boxwright.cli.writes import writes
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@writes("out", reads=["source", "data", "pictures", "compare"])
 def report(
     source: Annotated[Path, typer.Argument(help="The folder of a run, or detections as COCO results.")],
     data: Annotated[

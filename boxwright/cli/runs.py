@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.writes import writes
 
 app = typer.Typer(add_completion=False)
 
@@ -13,6 +14,7 @@ FIGURES = ("box.ap", "mask.ap", "keypoint.ap")
 
 
 @app.command()
+@writes("out", reads=[])
 def runs(
     folders: Annotated[list[Path], typer.Argument(help="Runs, or folders that hold some.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="An HTML page with the curves.")] = None,

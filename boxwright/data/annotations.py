@@ -5,6 +5,7 @@ the x1, y1, x2, y2 of training. Objects of image i are rows `first[i]` to `first
 """
 
 import json
+import os
 import zlib
 from dataclasses import asdict, dataclass, replace
 from itertools import compress
@@ -78,6 +79,7 @@ class Annotations:
     problems: tuple[dict[str, Any], ...] = ()  # what the reader left out, see problems.py
     format: str = "coco"
     index_path: str = ""  # the file the columns are mapped from
+    homes: tuple[str, ...] = ()  # the data set's folders, where they are more than `image_root`
 
     def __reduce__(self) -> Any:
         """To a worker go the path of the index and the columns that are not in it, never a copy of those that are."""
@@ -123,6 +125,11 @@ class Annotations:
 
     def path(self, image: int) -> Path:
         return Path(self.image_root, self.texts("file").text_at(image))
+
+    def is_outside(self, image: int) -> bool:
+        """Whether the picture's name leads out of the data set's folders."""
+        path = Path(os.path.abspath(self.path(image)))
+        return not any(path.is_relative_to(os.path.abspath(home)) for home in self.homes or (self.image_root,))
 
     def size(self, image: int) -> Size:
         return int(self.columns["height"][image]), int(self.columns["width"][image])
@@ -255,12 +262,14 @@ class Annotations:
             "problems": list(self.problems),
             "format": self.format,
             "index_path": self.index_path,
+            "homes": list(self.homes),
         }
 
     @classmethod
     def from_plain(cls, meta: dict[str, Any], columns: Arrays) -> "Annotations":
         categories = tuple(Category.from_plain(values) for values in meta["categories"])
-        return cls(**{**meta, "categories": categories, "problems": tuple(meta["problems"])}, columns=columns)
+        rows = {name: tuple(meta[name]) for name in ("problems", "homes")}
+        return cls(**{**meta, "categories": categories, **rows}, columns=columns)
 
 
 def _reopened(index_path: str, own: Arrays, meta: dict[str, Any]) -> Annotations:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.image import image_head, is_turned, load_image
+from boxwright.data.image import image_head, load_image
 from boxwright.data.image_files import list_images
 from boxwright.data.problems import Problems
 from boxwright.errors import ImageError
@@ -20,26 +20,23 @@ class Look:
     """What opening one picture tells."""
 
     stored: Size = (0, 0)
+    upright: Size = (0, 0)
     orientation: int = 1
     digest: str = ""  # of the pixels, so that another compression level or changed metadata is still the same picture
     missing: bool = False
     fault: str = ""
-
-    @property
-    def upright(self) -> Size:
-        return (self.stored[1], self.stored[0]) if is_turned(self.orientation) else self.stored
 
 
 def look_at(path: Path) -> Look:
     if not path.is_file():
         return Look(missing=True)
     try:
-        stored, orientation = image_head(path)
+        head = image_head(path)
         pixels = load_image(path)
     except ImageError as error:
         return Look(fault=str(error))
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=repr(pixels.shape).encode())
-    return Look(stored, orientation, digest.hexdigest())
+    return Look(head.stored, head.upright, head.orientation, digest.hexdigest())
 
 
 def look_at_all(annotations: Annotations, on_image: Callable[[], None]) -> list[Look]:
@@ -55,6 +52,9 @@ def look_at_all(annotations: Annotations, on_image: Callable[[], None]) -> list[
 def check_images(split: str, annotations: Annotations, looks: list[Look], problems: Problems) -> None:
     for index, look in enumerate(looks):
         place, size = str(annotations.path(index)), annotations.size(index)
+        if annotations.is_outside(index):
+            detail = "not copied by convert and --fix but with --allow-outside"
+            problems.add("outside_image", place, detail, split=split, image=index)
         for kind, detail in _faults(look, size):
             problems.add(kind, place, detail, split=split, image=index)
 
@@ -97,9 +97,13 @@ def check_copies(splits: Mapping[str, Annotations], looks: Mapping[str, list[Loo
 
 
 def check_unlisted(splits: Mapping[str, Annotations], problems: Problems) -> None:
-    """Pictures beside the listed ones that no split names."""
-    listed = {annotations.path(index).resolve() for annotations in splits.values() for index in range(len(annotations))}
-    for folder in sorted({path.parent for path in listed}):
+    """Pictures beside the listed ones that no split names; nothing is looked for outside the data set's folders."""
+    every = [(annotations, index) for annotations in splits.values() for index in range(len(annotations))]
+    listed = {annotations.path(index).resolve() for annotations, index in every}
+    inside = {
+        annotations.path(index).parent.resolve() for annotations, index in every if not annotations.is_outside(index)
+    }
+    for folder in sorted(inside):
         for path in list_images(folder):
             if path.resolve() not in listed:
                 problems.add("unlisted_image", str(path), "no annotation file names it")

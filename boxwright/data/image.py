@@ -1,29 +1,50 @@
 """Pictures in: anything a user may hand over becomes (H, W, 3) uint8 RGB, upright, or an ImageError that names it."""
 
 import io
-import warnings
+import os
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from urllib import request
 from urllib.error import URLError
-from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import GifImagePlugin, Image, ImageOps, PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin
 from torch import Tensor
 
-from boxwright.errors import DownloadError, ImageError
+from boxwright.data.picture_head import Head, read_head
+from boxwright.errors import ConfigError, DownloadError, ImageError
+from boxwright.files import MOST_OF_PICTURE, open_regular, read_bytes
+from boxwright.types import Size
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
 RgbImage = NDArray[np.uint8]
 
 DOWNLOAD_LIMIT = 256 * 2**20  # bytes; a picture larger than this is a mistake or an attack
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
-MAX_PIXELS = 2**30  # no decoder opens more, so annotations cannot mean it
-ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+DOWNLOAD_TIME = 600.0  # seconds altogether
+PIXELS_SETTING = "BOXWRIGHT_MAX_PIXELS"
+MAX_PIXELS = 2**28
+SMALL_PIXELS = 2**24  # any file may hold as many; more of them need bytes
+PIXELS_PER_BYTE = 16
+MAX_SCANS = 100  # of a JPEG: each goes over all pixels again, and costs a few bytes
+POSSIBLE_PIXELS = 2**30  # no camera takes more, so annotations cannot mean it
 _REDUCED_FLAGS = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+_AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
+# The classes themselves: none is found by content or name, and Pillow's own limit of pixels is not asked.
+_PILLOW: dict[str, Any] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+}
+_RUN_NOTHING = {*map(str.upper, _PILLOW), "JPEG", "MPO", "BMP", "AVIF", "JPEG2000"}  # Pillow's formats
 
 
 def load_image(source: ImageSource, *, reduce: int = 1) -> RgbImage:
@@ -36,11 +57,11 @@ def load_image(source: ImageSource, *, reduce: int = 1) -> RgbImage:
         text = str(source)
         if text.startswith(("http://", "https://")):
             return decode_image(_download(text), name=text, reduce=reduce)
-        return decode_image(_read(Path(source)), name=text, reduce=reduce)
+        return decode_image(read_bytes(source, error=ImageError, most=MOST_OF_PICTURE), name=text, reduce=reduce)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), name=f"an image of {len(source)} bytes", reduce=reduce)
     if isinstance(source, Image.Image):
-        return _from_pillow(source, "a PIL image")
+        return _from_pillow(source)
     if isinstance(source, Tensor):
         return _from_tensor(source)
     if isinstance(source, np.ndarray):
@@ -50,121 +71,189 @@ def load_image(source: ImageSource, *, reduce: int = 1) -> RgbImage:
 
 def decode_image(data: bytes, *, name: str, reduce: int = 1) -> RgbImage:
     """Encoded bytes -> (H, W, 3) uint8 RGB. OpenCV first, for speed; Pillow for what OpenCV does not know."""
-    if not data:
-        raise ImageError(f"{name} is empty")
-    if is_cut_jpeg(data):
-        raise ImageError(f"{name} is a JPEG that breaks off before its end; copy or download it again")
-    decoded = _decode_opencv(data, reduce)
-    if decoded is not None:
-        return decoded
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as picture:
-                return _from_pillow(picture, name)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Warning) as error:
-        raise ImageError(f"{name} cannot be decoded: {error}") from error
-
-
-def _decode_opencv(data: bytes, reduce: int) -> RgbImage | None:
-    if data.startswith(b"GIF"):  # OpenCV composes frames its own way; Pillow's first frame is what people expect
-        return None
-    buffer = np.frombuffer(data, dtype=np.uint8)
-    if reduce > 1 and data.startswith(b"\xff\xd8"):
-        bgr = _imdecode(buffer, _REDUCED_FLAGS[reduce])
-        return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
-    return _imdecode(buffer, cv2.IMREAD_COLOR_RGB)
-
-
-def _imdecode(buffer: NDArray[np.uint8], flag: int) -> RgbImage | None:
-    try:
-        decoded: RgbImage | None = cv2.imdecode(buffer, flag)
-    except cv2.error:
-        return None
+    head = read_head(io.BytesIO(data), name=name)
+    _need_warranted(head, len(data), name)
+    if head.kind == "JPEG":
+        _need_whole_jpeg(data, name)
+    decoded = _decode_opencv(data, head, reduce)
+    if decoded is None:
+        decoded, reduce = _decode_pillow(data, head, name), 1
+    if reduce == 1 and decoded.shape[:2] != head.upright:
+        found, said = decoded.shape[:2], head.upright
+        raise ImageError(
+            f"{name} cannot be decoded: it says {said[0]} x {said[1]} pixels, and holds {found[0]} x {found[1]}"
+        )
     return decoded
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def _need_warranted(head: Head, num_bytes: int, name: str) -> None:
+    """Before anything is decoded: a picture has no more pixels than are opened, nor than its bytes can fill."""
+    allowed = _pixels_of_user()
+    if allowed is None:
+        allowed = min(MAX_PIXELS, max(SMALL_PIXELS, num_bytes * PIXELS_PER_BYTE))
+    if head.num_pixels > allowed:
+        height, width = head.stored
+        raise ImageError(
+            f"{name} says that it has {height} x {width} pixels; of a file of {num_bytes:,} bytes at most {allowed:,} "
+            f"are decoded. If that is what it holds, set the environment's {PIXELS_SETTING}={head.num_pixels}"
+        )
+
+
+def _pixels_of_user() -> int | None:
+    """What the environment allows, where it says anything."""
+    text = os.environ.get(PIXELS_SETTING, "")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text[:20]) < 1:
+        raise ConfigError(f"{PIXELS_SETTING} in the environment is {text[:40]!r}; expected a whole number of pixels")
+    return int(text[:20])
+
+
+def _decode_opencv(data: bytes, head: Head, reduce: int) -> RgbImage | None:
+    # OpenCV composes frames its own way, and crashes where those of a PNG are damaged; Pillow gives the first one.
+    if head.kind == "GIF" or (head.kind == "PNG" and b"acTL" in data):
+        return None
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    try:
+        if reduce > 1 and head.kind == "JPEG":
+            bgr = cv2.imdecode(buffer, _REDUCED_FLAGS[reduce] | _AS_STORED)
+            decoded = None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
+        else:
+            decoded = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB | _AS_STORED)
+    except cv2.error:
+        return None
+    if decoded is None or head.kind == "TIFF":  # whose decoder turns it, whatever it is told
+        return decoded
+    return _turned(decoded, head.orientation)
+
+
+def _decode_pillow(data: bytes, head: Head, name: str) -> RgbImage:
+    opened = _PILLOW.get(head.kind)
+    if opened is None:
+        raise ImageError(f"{name} cannot be decoded: its content is damaged")
+    try:
+        with opened(io.BytesIO(data)) as picture:
+            if head.kind == "TIFF":
+                return _pixels(ImageOps.exif_transpose(picture))
+            return _turned(_pixels(picture), head.orientation)
+    except Exception as error:  # damaged content makes decoders raise anything
+        raise ImageError(f"{name} cannot be decoded: {error}") from error
+
+
+def _turned(picture: RgbImage, orientation: int) -> RgbImage:
+    """Upright, as EXIF's orientation says."""
+    return _TURNS[orientation](picture) if orientation in _TURNS else picture
+
+
+_TURNS: dict[int, Callable[[RgbImage], RgbImage]] = {
+    2: lambda picture: cv2.flip(picture, 1),
+    3: lambda picture: cv2.flip(picture, -1),
+    4: lambda picture: cv2.flip(picture, 0),
+    5: lambda picture: cv2.transpose(picture),
+    6: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda picture: cv2.flip(cv2.transpose(picture), -1),
+    8: lambda picture: cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
+def image_size(path: Path) -> Size:
     """(height, width) of the upright picture, from the head of the file alone."""
-    (height, width), orientation = image_head(path)
-    return (width, height) if is_turned(orientation) else (height, width)
+    return image_head(path).upright
 
 
-def is_possible(size: tuple[int, int]) -> bool:
+def image_head(path: Path) -> Head:
+    with open_regular(path, error=ImageError, most=MOST_OF_PICTURE) as file:
+        return read_head(file, name=str(path))
+
+
+def is_possible(size: Size) -> bool:
     """Whether a picture can be of this height and width."""
-    return min(size) > 0 and size[0] * size[1] <= MAX_PIXELS
+    return min(size) > 0 and size[0] * size[1] <= max(POSSIBLE_PIXELS, _pixels_of_user() or 0)
 
 
-def is_turned(orientation: int) -> bool:
-    """EXIF orientations from 5 on exchange height and width."""
-    return orientation in (5, 6, 7, 8)
+def _need_whole_jpeg(data: bytes, name: str) -> None:
+    """Of a JPEG whose last scan has no end marker, decoders may fill the rest with grey and say nothing."""
+    if not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise ImageError(f"{name} is a JPEG that breaks off before its end; copy or download it again")
+    num_scans = data.count(b"\xff\xda")
+    if num_scans > MAX_SCANS:
+        raise ImageError(f"{name} is a JPEG of {num_scans} scans; at most {MAX_SCANS} are decoded. Save it anew")
 
 
-def image_head(path: Path) -> tuple[tuple[int, int], int]:
-    """(height, width) as stored, and the EXIF orientation: 1 for upright."""
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            orientation = picture.getexif().get(ORIENTATION, 1)
-    except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path} cannot be read as an image: {error}") from error
-    return (height, width), orientation if orientation in range(1, 9) else 1
+class _HttpOnly(request.HTTPRedirectHandler):
+    """Redirects lead to no other protocol."""
 
-
-def is_cut_jpeg(data: bytes) -> bool:
-    """True for a JPEG whose last scan has no end marker: decoders may fill its rest with grey and say nothing."""
-    if not data.startswith(b"\xff\xd8") or data.endswith(b"\xff\xd9"):
-        return False
-    return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist") from error
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}") from error
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.lower().startswith(("http://", "https://")):
+            raise URLError("it redirects to an address that is not http or https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _download(url: str) -> bytes:
+    deadline = monotonic() + DOWNLOAD_TIME
+    data = bytearray()
     try:
-        with urlopen(url, timeout=DOWNLOAD_TIMEOUT) as answer:
-            data: bytes = answer.read(DOWNLOAD_LIMIT + 1)
-    except (URLError, OSError, ValueError) as error:
+        with request.build_opener(_HttpOnly).open(url, timeout=DOWNLOAD_TIMEOUT) as answer:
+            while part := answer.read1(1 << 20):
+                data += part
+                if len(data) > DOWNLOAD_LIMIT:
+                    raise DownloadError(f"{url} is larger than {DOWNLOAD_LIMIT >> 20} MiB; download it, give its path")
+                if monotonic() > deadline:
+                    raise DownloadError(f"{url} takes over {DOWNLOAD_TIME:.0f} seconds; download it, give its path")
+    except DownloadError:
+        raise
+    except (HTTPException, OSError, ValueError) as error:
         raise DownloadError(f"{url} cannot be fetched: {getattr(error, 'reason', error)}") from error
-    if len(data) > DOWNLOAD_LIMIT:
-        raise DownloadError(f"{url} is larger than {DOWNLOAD_LIMIT >> 20} MiB; download it and give its path")
-    return data
+    return bytes(data)
 
 
-def _from_pillow(picture: Image.Image, name: str) -> RgbImage:
+def _from_pillow(picture: Image.Image) -> RgbImage:
+    if getattr(picture, "tile", None) and getattr(picture, "format", None) not in _RUN_NOTHING:
+        raise ImageError(f"a PIL image of the format {picture.format} is not decoded here: give picture.copy()")
+    _need_size((picture.height, picture.width), "a PIL image")
     try:
-        upright = ImageOps.exif_transpose(picture) or picture
-        if upright.mode.startswith(("I;16", "I")):
-            levels = np.asarray(upright).astype(np.int64)
-            return _grey_to_rgb((np.clip(levels, 0, 65535) >> 8).astype(np.uint8))
-        return np.array(upright.convert("RGB"))
+        return _pixels(ImageOps.exif_transpose(picture))
     except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{name} cannot be decoded: {error}") from error
+        raise ImageError(f"a PIL image cannot be decoded: {error}") from error
+
+
+def _pixels(picture: Image.Image) -> RgbImage:
+    if picture.mode.startswith(("I;16", "I")):
+        levels = np.asarray(picture).astype(np.int64)
+        return _grey_to_rgb((np.clip(levels, 0, 65535) >> 8).astype(np.uint8))
+    return np.array(picture.convert("RGB"))
+
+
+def _need_size(size: Size, what: str) -> None:
+    """Of a picture that is in memory already."""
+    allowed = _pixels_of_user() or MAX_PIXELS
+    if not 0 < size[0] * size[1] <= allowed:
+        raise ImageError(
+            f"{what} has {size[0]} x {size[1]} pixels; expected 1 to {allowed:,} ({PIXELS_SETTING} in the environment)"
+        )
 
 
 def _from_tensor(tensor: Tensor) -> RgbImage:
     if tensor.ndim == 2:
-        return _from_array(tensor.detach().cpu().numpy())
+        return _from_array(_to_numpy(tensor))
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
         raise ImageError(f"an image tensor has shape {tuple(tensor.shape)}; expected (3, H, W), (1, H, W) or (H, W)")
-    values = tensor.detach().cpu()
-    if values.dtype == torch.bfloat16:
-        values = values.float()
-    return _from_array(values.permute(1, 2, 0).numpy())
+    return _from_array(_to_numpy(tensor.permute(1, 2, 0)))
+
+
+def _to_numpy(tensor: Tensor) -> NDArray[Any]:
+    try:
+        values = tensor.detach().cpu()
+        array: NDArray[Any] = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantised, or without data
+        raise ImageError(f"an image tensor cannot be read: {' '.join(str(error).split())[:200]}") from error
+    return array
 
 
 def _from_array(array: NDArray[Any]) -> RgbImage:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise ImageError(f"an image array has shape {array.shape}; expected (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)")
+    _need_size((array.shape[0], array.shape[1]), "an image array")
     levels = _to_uint8(array)
     if levels.ndim == 2 or levels.shape[2] == 1:
         return _grey_to_rgb(levels.reshape(levels.shape[:2]))

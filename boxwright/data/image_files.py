@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from boxwright.data.exif import without_rotation
-from boxwright.errors import DatasetError
-from boxwright.files import atomic_write
+from boxwright.errors import DatasetError, ImageError
+from boxwright.files import MOST_OF_PICTURE, atomic_write, read_bytes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 PlaceMode = Literal["copy", "link"]
@@ -43,7 +43,7 @@ def place_image(source: Path, target: Path, *, mode: PlaceMode, unturn: bool = F
     target.parent.mkdir(parents=True, exist_ok=True)
     if unturn:
         with atomic_write(target) as file:
-            file.write(without_rotation(source.read_bytes(), suffix=source.suffix))
+            file.write(without_rotation(read_bytes(source, error=ImageError, most=MOST_OF_PICTURE), name=str(source)))
         return
     if mode == "link":
         target.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from boxwright.data.annotations import Annotations
 from boxwright.data.array_file import open_arrays, write_arrays
 from boxwright.errors import DatasetError
 
-LAYOUT = 2  # raise it whenever the columns or what the readers put into them change
+LAYOUT = 3  # raise it whenever the columns or what the readers put into them change
 
 
 def cache_folder() -> Path:

@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "unused_category": "class without a single object",
     # images
     "missing_image": "image file that does not exist",
+    "outside_image": "image file outside the data set's folder",
     "corrupt_image": "image file that cannot be decoded",
     "wrong_size": "size in the annotations that is not the image's",
     "exif_rotation": "EXIF rotation that the annotations do not follow",
@@ -41,7 +42,7 @@ KINDS: dict[str, str] = {
     "outside_keypoints": "labelled keypoint outside its box or the image",
 }
 
-HARMLESS = frozenset({"unused_category", "unlisted_image", "crossing_polygon", "outside_keypoints"})
+HARMLESS = frozenset({"unused_category", "unlisted_image", "outside_image", "crossing_polygon", "outside_keypoints"})
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ class Repairs:
         return {"out": str(self.out), "repaired": dict(self.done), "left": dict(self.left)}
 
 
-def repair_dataset(report: CheckReport, out: Path, *, on_image: Callable[[], None] = lambda: None) -> Repairs:
+def repair_dataset(
+    report: CheckReport, out: Path, *, allow_outside: bool = False, on_image: Callable[[], None] = lambda: None
+) -> Repairs:
     """Writes the repaired splits to the new folder `out`, in the format of the source."""
     need_folder_free(out)
     if not report.looks:
@@ -43,10 +45,11 @@ def repair_dataset(report: CheckReport, out: Path, *, on_image: Callable[[], Non
     unturned: set[Path] = set()
     for split, annotations in report.splits.items():
         mender = _Mender(split, annotations, report.looks[split], report.problems.found, repairs)
-        repaired[split] = mender.mend()
+        repaired[split] = replace(mender.mend(), homes=annotations.homes)
         unturned |= mender.unturned
     formats = {annotations.format for annotations in repaired.values()}
-    write_dataset(repaired, out, to=cast(Format, formats.pop()), unturned=unturned, on_image=on_image)
+    to = cast(Format, formats.pop())
+    write_dataset(repaired, out, to=to, unturned=unturned, allow_outside=allow_outside, on_image=on_image)
     return repairs
 
 

@@ -11,6 +11,7 @@ from boxwright.data.stats import AnchorShapes, BoxTable, anchor_fit, box_table, 
 from boxwright.errors import MissingExtraError
 from boxwright.files import atomic_write
 
+NAMES = ("class_balance", "box_sizes", "aspect_ratios", "objects_per_image", "anchor_fit")  # of the files
 MOST_CLASSES = 40  # bars; of more classes the most and the least frequent are shown
 MOST_POINTS = 20_000
 

@@ -1,6 +1,7 @@
 """A report as one HTML file that needs nothing else: figures, charts and the worst images."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -59,15 +60,14 @@ def render(payload: Plain, *, title: str) -> str:
     content = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # Inside a script element nothing but an end tag or a comment's start is read as anything else than text.
     content = content.replace("<", "\\u003c")
-    page = parts["page.html"]
-    for mark, text in (
-        ("/*STYLE*/", parts["page.css"]),
-        ("/*SCRIPT*/", parts["charts.js"] + parts["pictures.js"] + parts["page.js"]),
-        ("{{title}}", _escaped(title)),
-        ("/*DATA*/", content),
-    ):
-        page = page.replace(mark, text, 1)
-    return page
+    texts = {
+        "/*STYLE*/": parts["page.css"],
+        "/*SCRIPT*/": parts["charts.js"] + parts["pictures.js"] + parts["page.js"],
+        "{{title}}": _escaped(title),
+        "/*DATA*/": content,
+    }
+    marks = "|".join(map(re.escape, texts))  # all at once, so that none is found in what took another's place
+    return re.sub(marks, lambda mark: texts[mark[0]], parts["page.html"])
 
 
 _ASSETS = ("page.html", "page.css", "charts.js", "pictures.js", "page.js")

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from boxwright.data import check_images
 from boxwright.data.check import check_dataset
 from boxwright.data.formats.reading import read_dataset
+from boxwright.data.image_files import list_images
 from boxwright.data.problems import KINDS
 from boxwright.data.repair import repair_dataset
 
@@ -44,6 +47,11 @@ def add_class(content, folder):
 
 def repeat_class(content, folder):
     content["categories"].append({"id": 12, "name": "wolf"})
+
+
+def point_outside(content, folder):
+    (folder / "images" / "a.png").rename(folder.parent / "a.png")
+    content["images"][0]["file_name"] = "../../a.png"
 
 
 def remove_picture(content, folder):
@@ -122,6 +130,7 @@ CASES = [
     ("duplicate_image", copy_picture),
     ("leaked_image", leak_picture),
     ("unlisted_image", add_picture),
+    ("outside_image", point_outside),
     ("nan_box", first_object(bbox=[float("nan"), 2, 10, 20])),
     ("empty_box", first_object(bbox=[1.5, 2, 0, 20])),
     ("empty_box", first_object(bbox=[1.5, 2, -10, 20])),
@@ -236,3 +245,26 @@ def test_without_pictures_only_the_annotations_are_checked(broken):
 def test_real_sets_repair_to_clean_ones(name, real, tmp_path):
     repair_dataset(check_dataset(real(name) / "val.json"), tmp_path / "fixed")
     assert check_dataset(tmp_path / "fixed").is_clean
+
+
+def test_pictures_outside_are_named_and_nothing_is_looked_for_beside_them(coco_folder, tmp_path, monkeypatch):
+    for name in ("photo.png", "neighbour.png"):
+        (tmp_path / name).write_bytes((coco_folder() / "images" / "a.png").read_bytes())
+    names = iter([str(tmp_path / "photo.png"), "/nonexistent.png"])
+    folder = coco_folder(lambda content: [entry.update(file_name=next(names)) for entry in content["images"]])
+    looked_into = []
+    monkeypatch.setattr(check_images, "list_images", lambda place: looked_into.append(place) or list_images(place))
+    report = check_dataset(folder)
+    assert all(place.is_relative_to(folder) for place in looked_into)
+    found = {problem.place: problem.kind for problem in report.problems if problem.kind.endswith("_image")}
+    assert found["/nonexistent.png"] == "missing_image"
+    outside = {problem.place for problem in report.problems.of("outside_image")}
+    assert outside == {str(tmp_path / "photo.png"), "/nonexistent.png"}
+    assert not any("neighbour" in problem.place for problem in report.problems)
+
+
+def test_a_joined_set_may_have_folders_of_its_own_and_nothing_else(coco_folder, tmp_path):
+    folder = coco_folder(lambda content: content["images"][0].update(file_name="/nonexistent.png"))
+    report = check_dataset(f"{folder},{coco_folder(name='other')}")
+    assert [problem.place for problem in report.problems.of("outside_image")] == ["/nonexistent.png"]
+    assert {Path(problem.place).name for problem in report.problems.of("unlisted_image")} == {"a.png"}

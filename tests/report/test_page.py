@@ -63,6 +63,13 @@ def test_text_of_the_data_cannot_leave_its_place():
     assert "<title>&lt;b&gt;&amp;</title>" in page
 
 
+@pytest.mark.parametrize("text", ["x/*DATA*/", "/*STYLE*/ {{title}} /*SCRIPT*/", "\\1 \\n"])
+def test_a_title_may_hold_what_marks_places_in_the_page(text):
+    page = render({"title": text}, title=text)
+    assert f"<title>{text}</title>" in page
+    assert json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]) == {"title": text}
+
+
 def test_a_page_of_nothing_is_refused(tmp_path, scene):
     report = study_results(scene / "results.json", Data(source=str(scene)), num_resamples=2)
     with pytest.raises(DatasetError, match="there is nothing to report"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from boxwright.files import atomic_write
 from boxwright.interop.download import fetch_model
 from boxwright.interop.zoo.models import find_model
+from boxwright.outputs import writing
 
 # A file of the original -> the published model with the same numbers.
 TARGETS = {
@@ -27,11 +28,12 @@ DEFAULT = ("resnet50_caffe.pth", "resnet101_caffe.pth", "vgg16_caffe.pth")
 
 def main(arguments: Sequence[str]) -> None:
     flags = parse(arguments)
-    for target in flags.targets:
-        source = fetch_model(find_model(TARGETS[target]))
-        with atomic_write(flags.output_dir / target) as file, open(source, "rb") as content:
-            shutil.copyfileobj(content, file)
-        print(flags.output_dir / target, flush=True)
+    with writing(*(flags.output_dir / target for target in flags.targets)):
+        for target in flags.targets:
+            source = fetch_model(find_model(TARGETS[target]))
+            with atomic_write(flags.output_dir / target) as file, open(source, "rb") as content:
+                shutil.copyfileobj(content, file)
+            print(flags.output_dir / target, flush=True)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

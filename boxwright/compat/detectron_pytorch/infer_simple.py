@@ -1,16 +1,18 @@
 """Drawn detections with the flags of `tools/infer_simple.py`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from boxwright.compat.detectron_pytorch.flags import add_model_flags, one_checkpoint, read_settings
+from boxwright.data.image_files import FreeNames
 from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load
 from boxwright.errors import ConfigError, ImageError
 from boxwright.files import atomic_write
+from boxwright.outputs import writing
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".webp", ".tif", ".tiff"}
 DRAWN = 0.7  # lowest score that is drawn
@@ -23,17 +25,27 @@ def main(arguments: Sequence[str]) -> None:
     if not flags.dataset.startswith(("coco", "keypoints_coco")):
         raise ConfigError(f"--dataset is {flags.dataset}; coco, coco2017 and keypoints_coco2017 are known")
     paths = find_pictures(flags)
+    free = FreeNames()
+    merged, *pages_of = [
+        flags.output_dir / free.take(name) for name in (MERGED, *(f"{path.stem}.pdf" for path in paths))
+    ]
+    with writing(*pages_of, merged, inputs=[*paths, flags.load_ckpt, flags.load_detectron]):
+        _infer(flags, dict(zip(paths, pages_of, strict=True)), merged)
+
+
+def _infer(flags: argparse.Namespace, drawn: Mapping[Path, Path], merged: Path) -> None:
+    """`drawn`: the PDF of each picture."""
     flags.dataset = "keypoints_coco2017" if flags.dataset.startswith("keypoints") else "coco2017"
     detector = load(read_settings(flags), one_checkpoint(flags), device="auto" if flags.cuda else "cpu")
     pages = []
-    for number, path in enumerate(paths, start=1):
-        print(f"{number} of {len(paths)}: {path}", flush=True)
+    for number, (path, page) in enumerate(drawn.items(), start=1):
+        print(f"{number} of {len(drawn)}: {path} as {page.name}", flush=True)
         pages.append(_draw(detector, path))
-        _write_pdf([pages[-1]], flags.output_dir / f"{path.stem}.pdf")
+        _write_pdf([pages[-1]], page)
         if not flags.merge_pdfs:
             pages.clear()
     if len(pages) > 1:
-        _write_pdf(pages, flags.output_dir / MERGED)
+        _write_pdf(pages, merged)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ from boxwright.engine.evaluation import evaluate
 from boxwright.engine.loading import load
 from boxwright.errors import ConfigError
 from boxwright.files import atomic_write
+from boxwright.outputs import writing
 
 DETECTIONS, FIGURES = "detections.json", "results.json"
 
@@ -22,11 +23,11 @@ def main(arguments: Sequence[str]) -> None:
     if data is None:
         raise ConfigError(f"{flags.cfg_file} names no TEST.DATASETS; give --dataset")
     out = flags.output_dir or Path(checkpoint).parent.parent / "test"
-    detector = load(config, checkpoint)
-    scores = evaluate(detector, data, root=config.data.root, save=out / DETECTIONS)
-    print(scores)
-    with atomic_write(out / FIGURES, "w") as file:
-        json.dump(scores.to_dict(), file)
+    with writing(out / DETECTIONS, out / FIGURES, inputs=[data, checkpoint]):
+        scores = evaluate(load(config, checkpoint), data, root=config.data.root, save=out / DETECTIONS)
+        print(scores)
+        with atomic_write(out / FIGURES, "w") as file:
+            json.dump(scores.to_dict(), file)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -17,9 +17,10 @@ from boxwright.data.formats.coco_write import write_coco
 from boxwright.data.formats.reading import align_classes, read_all_splits
 from boxwright.data.formats.voc import write_voc
 from boxwright.data.formats.yolo import write_yolo_labels, write_yolo_yaml
+from boxwright.data.image import image_head
 from boxwright.data.image_files import FreeNames, PlaceMode, flat_name, inner_name, need_folder_free, place_image
 from boxwright.data.problems import Losses
-from boxwright.errors import ConfigError, DatasetError
+from boxwright.errors import ConfigError, DatasetError, ImageError
 
 Format = Literal["coco", "lvis", "voc", "cityscapes", "yolo"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -51,6 +52,7 @@ class Placing:
     """How pictures come to their new place."""
 
     mode: PlaceMode
+    allow_outside: bool
     unturned: Collection[Path]
     on_image: Callable[[], None]
     losses: Losses
@@ -75,19 +77,22 @@ def write_dataset(
     *,
     to: Format,
     images: PlaceMode = "copy",
+    allow_outside: bool = False,
     unturned: Collection[Path] = (),
     on_image: Callable[[], None] = lambda: None,
 ) -> Conversion:
-    """Splits by name -> a folder in the usual layout of a format. Pictures that are not there are left out; `unturned`
-    ones lose their EXIF rotation, where the annotations are for the pixels as they are stored. Objects of classes that
-    are not there are a DatasetError.
+    """Splits by name -> a folder in the usual layout of a format.
+
+    Left out are pictures that are not there, files that are no pictures and, without `allow_outside`, what lies outside
+    the data set's folders. `unturned` ones lose their EXIF rotation, where the annotations are for the pixels as they
+    are stored. Objects of classes that are not there are a DatasetError.
     """
     if to not in FORMATS:
         raise ConfigError(f"format is {to!r}; expected one of {', '.join(FORMATS)}")
     need_folder_free(out)
     for annotations in splits.values():
         annotations.need_known_names()
-    _need_a_picture(splits)
+    _need_a_picture(splits, allow_outside)
     conversion = Conversion(out, to)
     splits = {
         name: _with_finite_boxes(part, conversion.losses) for name, part in _with_the_same_classes(splits).items()
@@ -95,7 +100,7 @@ def write_dataset(
     num_keypoints = max((part.num_keypoints for part in splits.values() if part.has_keypoints), default=0)
     free = FreeNames()  # VOC has one folder for all splits
     for split, annotations in splits.items():
-        placing = Placing(images, unturned, on_image, conversion.losses)
+        placing = Placing(images, allow_outside, unturned, on_image, conversion.losses)
         names = _place_all(annotations, out, split, to, free, placing)
         kept = [index for index, name in enumerate(names) if name is not None]
         conversion.losses += _write_split(annotations, out, split, to, names, num_keypoints)
@@ -127,11 +132,16 @@ def _num_written(annotations: Annotations, image: int, to: Format) -> int:
     return len(flags) if to in ("coco", "cityscapes") else int((flags & CROWD == 0).sum())
 
 
-def _need_a_picture(splits: dict[str, Annotations]) -> None:
+def _need_a_picture(splits: dict[str, Annotations], allow_outside: bool) -> None:
     """Some may be missing; where all are, they lie elsewhere and nothing should be written."""
-    paths = [annotations.path(index) for annotations in splits.values() for index in range(len(annotations))]
+    every = [(annotations, index) for annotations in splits.values() for index in range(len(annotations))]
+    paths = [annotations.path(index) for annotations, index in every]
     if paths and not any(path.exists() for path in paths):
         raise DatasetError(f"none of the {len(paths)} pictures exists; first looked for: {paths[0]}")
+    if paths and not allow_outside and all(annotations.is_outside(index) for annotations, index in every):
+        raise DatasetError(
+            f"all {len(paths)} pictures lie outside the data set's folder, as {paths[0]}; --allow-outside copies them"
+        )
 
 
 def _with_the_same_classes(splits: dict[str, Annotations]) -> dict[str, Annotations]:
@@ -155,8 +165,8 @@ def _place_all(
     taken = free if to == "voc" else FreeNames()
     for index, file_name in enumerate(_without_common_folder(annotations)):
         source = annotations.path(index)
-        if not source.exists():
-            placing.losses["images whose file does not exist, left out"] += 1
+        if reason := _reason_to_leave_out(annotations, index, placing):
+            placing.losses[f"{reason}, left out"] += 1
             names.append(None)
             continue
         name = taken.take(_new_name(file_name, to))
@@ -165,6 +175,19 @@ def _place_all(
         names.append(f"{split}/{name}" if to in ("coco", "lvis") else name)
         placing.on_image()
     return names
+
+
+def _reason_to_leave_out(annotations: Annotations, index: int, placing: Placing) -> str | None:
+    source = annotations.path(index)
+    if not placing.allow_outside and annotations.is_outside(index):
+        return "images outside the data set's folder, for which --allow-outside is needed"
+    if not source.exists():
+        return "images whose file does not exist"
+    try:
+        image_head(source)
+    except ImageError:  # another file of the machine, which nobody meant to copy
+        return "images whose file is no picture"
+    return None
 
 
 def _without_common_folder(annotations: Annotations) -> list[str]:

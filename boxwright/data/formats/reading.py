@@ -1,5 +1,6 @@
 """One door to every format: a folder, a file or a known name -> Annotations, from the shared index where possible."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from boxwright.data.formats.yolo import (
 from boxwright.data.image_files import list_images
 from boxwright.data.index import indexed
 from boxwright.errors import DatasetError
+from boxwright.files import MOST_OF_LABELS, MOST_OF_LIST, read_bytes, read_text
 
 
 def read_dataset(
@@ -118,6 +120,10 @@ def read_splits(splits: Sequence[Split], *, use_index: bool = True) -> Annotatio
 
 
 def _read(split: Split) -> Annotations:
+    return replace(_read_format(split), homes=(str(split.root), str(split.images)))
+
+
+def _read_format(split: Split) -> Annotations:
     if split.format == "voc":
         return read_voc(split.root, folders=split.folders, split=None if split.name == "all" else split.name)
     if split.format == "cityscapes":
@@ -138,12 +144,12 @@ def _read_yolo(split: Split) -> Annotations:
 def _classes_of_text(path: Path) -> YoloClasses:
     """classes.txt has a name a line; without such a file the largest number decides how many there are."""
     if path.is_file():
-        return YoloClasses(
-            tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-        )
+        lines = read_text(path, error=DatasetError, most=MOST_OF_LIST).splitlines()
+        return YoloClasses(tuple(line.strip() for line in lines if line.strip()))
     largest = -1
     for text in path.rglob("labels/**/*.txt"):
-        words = (line.split(maxsplit=1) for line in text.read_text(encoding="utf-8", errors="replace").splitlines())
+        content = read_bytes(text, error=DatasetError, most=MOST_OF_LABELS).decode(errors="replace")
+        words = (line.split(maxsplit=1) for line in content.splitlines())
         largest = max([largest, *(int(word[0]) for word in words if word and word[0].isdecimal())])
     return YoloClasses(tuple(f"class_{number}" for number in range(largest + 1)))
 
@@ -199,11 +205,14 @@ def concatenate(parts: Sequence[Annotations]) -> Annotations:
         for index in range(len(part)):
             info = part.image(index)
             key = f"{number}/{info.id}" if clash else info.id
-            name = str(part.path(index).resolve())
+            name = os.path.abspath(part.path(index))
             image = builder.add_image(key=key, file_name=name, size=info.size, extra=info.extra)
             for found in part.objects(index):
                 builder.add_info(image, found)
     joined = builder.build(
         source=", ".join(part.source for part in parts), image_root="/", categories=aligned[0].categories
     )
-    return replace(joined, problems=tuple(problem for part in parts for problem in part.problems))
+    problems = tuple(problem for part in parts for problem in part.problems)
+    return replace(
+        joined, problems=problems, homes=tuple(os.path.abspath(home) for part in parts for home in part.homes)
+    )

@@ -11,7 +11,7 @@ from boxwright.data.image import image_size, is_possible
 from boxwright.data.image_files import find_by_stem
 from boxwright.data.problems import Losses, Problems
 from boxwright.errors import DatasetError, ImageError
-from boxwright.files import atomic_write
+from boxwright.files import MOST_OF_LABELS, MOST_OF_LIST, atomic_write, read_bytes, read_text
 from boxwright.types import Size
 
 
@@ -47,9 +47,9 @@ def split_stems(folder: Path, split: str | None) -> list[str]:
         return sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot read the list of the split {split!r}: {error}") from error
+        lines = read_text(path, error=DatasetError, most=MOST_OF_LIST).splitlines()
+    except DatasetError as error:
+        raise DatasetError(f"the list of the split {split!r}: {error}") from error
     return [_stem_of_line(folder, line.strip()) for line in lines if line.strip()]
 
 
@@ -114,7 +114,7 @@ def _read_object(
 
 
 def _parse(path: Path) -> ElementTree.Element:
-    data = path.read_bytes()
+    data = read_bytes(path, error=DatasetError, most=MOST_OF_LABELS)
     if b"<!ENTITY" in data:  # nothing an annotation needs, and a few of them can grow to gigabytes
         raise DatasetError(f"{path} defines XML entities; remove them")
     try:

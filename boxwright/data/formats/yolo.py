@@ -19,7 +19,7 @@ from boxwright.data.image_files import is_image_name, list_images
 from boxwright.data.outlines import object_ring, reaches_far
 from boxwright.data.problems import Losses, Problems
 from boxwright.errors import ConfigError, DatasetError, ImageError
-from boxwright.files import atomic_write
+from boxwright.files import MOST_OF_LABELS, MOST_OF_LIST, atomic_write, read_text
 from boxwright.types import Size
 
 
@@ -33,8 +33,8 @@ class YoloClasses:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), where=str(path))
-    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        content = parse_yaml(read_text(path, error=DatasetError, most=MOST_OF_LABELS), where=str(path))
+    except ConfigError as error:
         raise DatasetError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}; expected names, train and val")
@@ -114,7 +114,7 @@ def _first_existing(root: Path, parent: Path, entry: str) -> Path:
 
 def _images_at(path: Path) -> list[Path]:
     if path.is_file():
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        lines = (line.strip() for line in read_text(path, error=DatasetError, most=MOST_OF_LIST).splitlines())
         return [Path(path.parent, line) for line in lines if is_image_name(line)]
     if not path.is_dir():
         raise DatasetError(f"{path} does not exist")
@@ -165,12 +165,12 @@ def _categories(classes: YoloClasses) -> list[Category]:
 def _read_labels(
     path: Path, image: int, size: Size, classes: YoloClasses, builder: AnnotationsBuilder, problems: Problems
 ) -> None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return
-    except (OSError, UnicodeDecodeError) as error:
-        problems.add("malformed_object", str(path), f"cannot be read: {error}", image=image)
+    try:
+        lines = read_text(path, error=DatasetError, most=MOST_OF_LABELS).splitlines()
+    except DatasetError as error:
+        problems.add("malformed_object", str(path), str(error), image=image)
         return
     for number, line in enumerate(lines, start=1):
         if line.strip():

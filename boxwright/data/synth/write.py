@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -122,9 +123,15 @@ def _is_ours(folder: Path) -> bool:
         return False
     try:
         info = json.loads((folder / "train.json").read_text(encoding="utf-8"))["info"]
-        return str(info["description"]).startswith(_MARK)
+        names = [path.name for path in (folder / "images").iterdir()]
+        return str(info["description"]).startswith(_MARK) and all(_is_made(name, info["images"]) for name in names)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _is_made(name: str, images: int) -> bool:
+    number = re.fullmatch(r"([0-9]{6,9})\.(jpg|png)", name)
+    return number is not None and int(number[1]) <= images
 
 
 def _write_images(

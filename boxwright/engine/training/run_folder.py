@@ -6,12 +6,14 @@ from pathlib import Path
 from boxwright import __version__
 from boxwright.config import Config, diff, dump, parse_config
 from boxwright.engine.detector import Detector
-from boxwright.engine.loading import save
+from boxwright.engine.loading import BEST, LAST, save
 from boxwright.engine.training.checkpoint import LIST
+from boxwright.engine.training.loggers import METRICS
 from boxwright.errors import ConfigError, TrainingError
-from boxwright.files import atomic_write
+from boxwright.files import MOST_OF_LABELS, atomic_write, read_bytes
 
 SETTINGS, LOG = "config.yaml", "log.txt"
+HEADER = b"# boxwright "  # begins the settings of a run
 FREE = {  # settings that may change while a run goes on: none changes what the weights become
     *("data.workers", "data.max_bad_share", "data.root", "data.train", "data.val"),
     *("train.checkpoint_every", "train.keep_checkpoints", "train.evaluate_every", "train.early_stop"),
@@ -40,6 +42,8 @@ class RunFolder:
         is_there = (self.checkpoints / LIST).is_file()
         if is_there and not may_go_on:
             raise TrainingError(f"{self.path} holds a run already; give another folder, or let it go on (resume=auto)")
+        if not is_there:
+            _need_nothing_of_others(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -53,7 +57,7 @@ class RunFolder:
             _check_same(parse_config(path.read_text(encoding="utf-8"), where=str(path)), settings, self.path)
         if not self.is_main:
             return
-        header = f"# boxwright {__version__}, Python {sys.version.split()[0]}\n"
+        header = f"{HEADER.decode()}{__version__}, Python {sys.version.split()[0]}\n"
         with atomic_write(path, "w") as file:
             file.write(header + dump(settings))
 
@@ -61,6 +65,16 @@ class RunFolder:
         if self.is_main:
             save(detector, self.path / name)
         return self.path / name
+
+
+def _need_nothing_of_others(folder: Path) -> None:
+    """A run that died before its first checkpoint is begun anew; it is known by its settings, which name us first."""
+    names = [name for name in (SETTINGS, METRICS, BEST, LAST) if (folder / name).exists()]
+    if not names:
+        return
+    path = folder / SETTINGS
+    if SETTINGS not in names or not read_bytes(path, error=TrainingError, most=MOST_OF_LABELS).startswith(HEADER):
+        raise TrainingError(f"{folder / names[0]} is there already, and no run has made it; give another folder")
 
 
 def _check_same(before: Config, now: Config, folder: Path) -> None:

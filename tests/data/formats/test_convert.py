@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from boxwright.data.formats.convert import FORMATS, convert_dataset
-from boxwright.data.formats.reading import find_splits, read_dataset, read_splits
+from boxwright.data.formats.convert import FORMATS, convert_dataset, write_dataset
+from boxwright.data.formats.reading import find_splits, read_all_splits, read_dataset, read_splits
 from boxwright.data.synth import generate
 from boxwright.errors import ConfigError, DatasetError
 from boxwright.geometry.masks import segment_to_bitmap
@@ -233,6 +233,43 @@ def test_pictures_that_lie_elsewhere_are_an_error_and_nothing_is_written(coco_fo
     with pytest.raises(DatasetError, match=r"none of the 2 pictures exists; first looked for: .*a\.png"):
         convert_dataset(folder, tmp_path / "out", to="coco")
     assert not (tmp_path / "out").exists()
+
+
+SECRET = "root:x:0:0:root:/root:/bin/bash"
+
+
+@pytest.mark.parametrize("to", ["coco", "voc", "yolo"])
+@pytest.mark.parametrize("images", ["copy", "link"])
+def test_files_of_the_machine_are_not_copied(images, to, coco_folder, tmp_path):
+    (tmp_path / "passwd.png").write_text(SECRET)
+    (tmp_path / "photo.png").write_bytes((coco_folder() / "images" / "a.png").read_bytes())
+
+    def add_others(content):
+        names = [str(tmp_path / "passwd.png"), "../../photo.png", "/proc/self/environ", "secret.png"]
+        content["images"] += [{**content["images"][0], "id": 50 + k, "file_name": name} for k, name in enumerate(names)]
+
+    folder = coco_folder(add_others)
+    (folder / "images" / "secret.png").write_text(SECRET)
+    done = write_dataset(read_all_splits(folder), tmp_path / "out", to=to, images=images)
+    left_out = "images outside the data set's folder, for which --allow-outside is needed, left out"
+    assert done.losses[left_out] == 3
+    assert done.losses["images whose file is no picture, left out"] == 1
+    assert done.splits == {"train": 2}
+    assert all(b"root:x" not in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_pictures_outside_are_copied_where_that_is_allowed(coco_folder, tmp_path):
+    (tmp_path / "photo.png").write_bytes((coco_folder() / "images" / "a.png").read_bytes())
+    (tmp_path / "passwd.png").write_text(SECRET)
+    names = iter(["../../photo.png", "../../passwd.png"])
+    folder = coco_folder(lambda content: [entry.update(file_name=next(names)) for entry in content["images"]])
+    with pytest.raises(
+        DatasetError, match=r"all 2 pictures lie outside the data set's folder, as .*; --allow-outside copies"
+    ):
+        write_dataset(read_all_splits(folder), tmp_path / "out", to="coco")
+    done = write_dataset(read_all_splits(folder), tmp_path / "out", to="coco", allow_outside=True)
+    assert done.splits == {"train": 1}
+    assert done.losses["images whose file is no picture, left out"] == 1
 
 
 def test_a_name_that_points_outside_stays_below_the_new_folder(coco_folder, tmp_path):

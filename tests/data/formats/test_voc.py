@@ -121,11 +121,11 @@ def test_names_may_hold_spaces_and_lines_a_flag(voc, picture):
 def test_a_list_that_is_no_text_is_an_error(voc):
     folder = voc()
     (folder / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(DatasetError, match=r"train\.txt: cannot read the list of the split 'train'"):
+    with pytest.raises(DatasetError, match=r"the list of the split 'train': .*train\.txt cannot be read as text"):
         read_dataset(folder)
 
 
 def test_a_list_that_is_not_there_is_an_error(voc):
     folder = voc()
-    with pytest.raises(DatasetError, match=r"test\.txt: cannot read the list of the split 'test'"):
+    with pytest.raises(DatasetError, match=r"the list of the split 'test': .*test\.txt does not exist"):
         read_voc(folder, folders=[folder], split="test")
