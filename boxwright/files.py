@@ -1,11 +1,82 @@
-"""Writing files so that a reader sees the old content or the new, never a part."""
+"""The gate for files: what a user names is read only where it is a regular file of a bounded size.
+
+Written files are seen whole or not at all: a reader finds the old content or the new, never a part.
+"""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
+
+from boxwright.errors import BoxwrightError
+
+_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_regular(path: str | Path, *, error: type[BoxwrightError], most: int | None = None) -> BinaryIO:
+    """A file open for reading. Pipes, sockets, devices, folders and files over `most` bytes raise `error`.
+
+    The cause of an `error` for a file that is not there is a FileNotFoundError.
+    """
+    try:
+        _need_regular(path, os.stat(path), error)  # before opening too: to open a device may set it going
+        descriptor = os.open(path, _READING)
+    except BoxwrightError:  # ours may be a ValueError too
+        raise
+    except FileNotFoundError as cause:
+        raise error(f"{path} does not exist") from cause
+    except (OSError, ValueError) as cause:  # a name with a zero byte is a ValueError
+        raise error(f"{path} cannot be read: {getattr(cause, 'strerror', None) or cause}") from cause
+    file = os.fdopen(descriptor, "rb")
+    try:
+        found = os.fstat(descriptor)
+        _need_regular(path, found, error)
+        if most is not None and found.st_size > most:
+            raise error(f"{path} has {found.st_size:,} bytes, which are too many: at most {most:,} are read")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_bytes(path: str | Path, *, error: type[BoxwrightError], most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes, or `error`."""
+    with open_regular(path, error=error, most=most) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            data = file.read(size + 1)
+        except OSError as cause:
+            raise error(f"{path} cannot be read: {cause.strerror or cause}") from cause
+    if len(data) > size:  # what the kernel makes up on reading, as in /proc, says that it is empty
+        raise error(f"{path} grows while it is read; wait until it is written, or copy it first")
+    return data
+
+
+def read_text(path: str | Path, *, error: type[BoxwrightError], most: int) -> str:
+    """`read_bytes` as UTF-8, with or without a byte order mark."""
+    try:
+        return read_bytes(path, error=error, most=most).decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        raise error(f"{path} cannot be read as text: {cause.reason} at byte {cause.start:,}") from cause
+
+
+def kind_of(mode: int) -> str:
+    """What `st_mode` says that something is, with its article."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a regular file" if stat.S_ISREG(mode) else "a device"
+
+
+def _need_regular(path: str | Path, found: os.stat_result, error: type[BoxwrightError]) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise error(f"{path} is {kind_of(found.st_mode)} and not a regular file")
 
 
 @contextmanager
