@@ -10,7 +10,8 @@ from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load, load_config, load_weights, save
 from boxwright.errors import ConfigError, WeightsError
 from boxwright.interop.detectron2.weights import to_detectron2
-from boxwright.interop.files.safetensors_file import read_safetensors, write_safetensors
+from boxwright.interop.files.read import read_file
+from boxwright.interop.files.safetensors_file import write_safetensors
 from tests.compat.tiny import picture, tiny_config, tiny_detector
 
 
@@ -102,7 +103,7 @@ def test_a_checkpoint_without_settings_asks_for_them(foreign):
 
 
 def test_a_model_with_parts_left_at_random_is_refused(ours, tmp_path):
-    tensors, _ = read_safetensors(ours)
+    tensors = read_file(ours).data
     kept = {name: value for name, value in tensors.items() if not name.startswith("mask_head.logits")}
     write_safetensors(tmp_path / "part.safetensors", kept, config="", class_names=[])
     with pytest.raises(
@@ -131,7 +132,7 @@ def test_weights_without_a_place_are_told(foreign, caplog):
 
 def test_a_part_can_be_saved_and_loaded_alone(tmp_path):
     save(tiny_detector(), tmp_path / "backbone.safetensors", prefix="backbone.")
-    tensors, _ = read_safetensors(tmp_path / "backbone.safetensors")
+    tensors = read_file(tmp_path / "backbone.safetensors").data
     assert all(name.startswith("backbone.") for name in tensors)
     other = Detector(config=tiny_config())
     report = load_weights(other, tmp_path / "backbone.safetensors", prefix="backbone.")

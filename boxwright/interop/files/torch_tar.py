@@ -16,8 +16,8 @@ import torch
 from boxwright.interop.files.byte_source import Budget, Source
 from boxwright.interop.files.pickle import Machine
 from boxwright.interop.files.pickle_numbers import STORAGES, make_tensor
-from boxwright.interop.files.pickle_values import MAX_DIMENSIONS, Context, Global, Storage, settle
-from boxwright.interop.files.torch_file import swap_bytes, width_of
+from boxwright.interop.files.pickle_values import MAX_DIMENSIONS, Context, Global, Storage, settle, width_of
+from boxwright.interop.files.torch_file import swap_bytes
 
 _BLOCK = 512
 _REGULAR = (b"0", b"\0")
@@ -131,5 +131,6 @@ def _find(known: dict[int, Any], key: Any, context: Context) -> Any:
     """Keys are numbers, which old pickles also write as text."""
     number = int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 25 else key
     if type(number) is not int or number not in known:
-        raise context.source.damaged(f"it refers to weights {str(key)[:40]!r}, which are not in the file")
+        shown = repr(key)[:40] if type(number) is int else f"by a {type(key).__name__}"
+        raise context.source.damaged(f"it refers to weights {shown}, which are not in the file")
     return known[number]
