@@ -44,7 +44,9 @@ def check_key(key: Any, context: Context) -> Any:
     if type(key) is tuple and len(key) <= 16 and all(_is_short(part) for part in key):
         context.budget.take_crafted(len(key) + 1)
         return key
-    raise context.source.damaged(f"a {type(key).__name__} cannot be a key of a dict or a member of a set, or is too long")
+    raise context.source.damaged(
+        f"a {type(key).__name__} cannot be a key of a dict or a member of a set, or is too long"
+    )
 
 
 def _is_short(part: Any) -> bool:

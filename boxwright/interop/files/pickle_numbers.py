@@ -115,7 +115,9 @@ def make_tensor(context: Context, storage: Any, offset: Any, shape: Any, stride:
             f"a tensor claims the shape {known}, and its storage holds {storage.count:,} elements",
             "The file is damaged or hostile: fetch it again.",
         )
-    if count and (storage.start + last + 1) * storage.dtype.itemsize > storage.memory.numel():  # torch would enlarge the memory
+    if (
+        count and (storage.start + last + 1) * storage.dtype.itemsize > storage.memory.numel()
+    ):  # torch would enlarge the memory
         raise context.source.damaged("a tensor reaches beyond the numbers that are there")
     empty = torch.empty(0, dtype=storage.dtype)
     try:

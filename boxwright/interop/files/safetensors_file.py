@@ -139,7 +139,7 @@ def _claim(name: str, entry: Any, source: Source) -> tuple[int, int, str, torch.
             dtype, shape = _DTYPES.get(code), sizes(sides)
             if dtype is None:
                 raise source.damaged(f"{name!r} has the element type {code!r}, which weights do not have")
-            if shape is not None and 0 <= begin and end - begin == math.prod(shape) * dtype.itemsize:
+            if shape is not None and begin >= 0 and end - begin == math.prod(shape) * dtype.itemsize:
                 return begin, end, name, dtype, shape
     raise source.damaged(f"what its header says of {name!r} does not agree with itself")
 

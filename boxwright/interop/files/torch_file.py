@@ -165,9 +165,13 @@ class _LegacyReader:
 def _storage_key(key: Any, source: Source) -> tuple[torch.dtype | None, str, int, Any]:
     """("storage", class, key, device, count[, view]) -> element type, key, count, view."""
     match key:
-        case (
-            ("storage" | b"storage", Global(name=kind), name, _, int() as count)
-            | ("storage" | b"storage", Global(name=kind), name, _, int() as count, _)
+        case ("storage" | b"storage", Global(name=kind), name, _, int() as count) | (
+            "storage" | b"storage",
+            Global(name=kind),
+            name,
+            _,
+            int() as count,
+            _,
         ) if kind in STORAGES and isinstance(name, str | int | bytes) and 0 <= count < 2**60:
             return STORAGES[kind], as_text(name) or str(name), count, key[5] if len(key) > 5 else None
     raise source.damaged("weights outside the pickle are described in an unknown way")
