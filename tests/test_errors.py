@@ -52,10 +52,10 @@ def test_a_long_message_keeps_its_beginning_and_its_end(text):
 
 
 def test_a_list_of_mistakes_is_bounded_in_lines_and_in_length():
-    lines = str(ConfigError("\n  ".join(["c.yaml: 100000 mistakes", *["a" * 5_000] * 100_000]))).split("\n  ")
+    lines = str(ConfigError("\n  ".join(["c.yaml: 5000 mistakes", *["a" * 5_000] * 5_000]))).split("\n  ")
     assert len(lines) == MOST_LINES + 1
     assert max(map(len, lines)) == LONGEST
-    assert lines[-1] == f"and {100_000 - MOST_LINES + 1:,} more"
+    assert lines[-1] == f"and {5_000 - MOST_LINES + 1:,} more"
 
 
 def test_an_error_of_the_system_keeps_its_kind_and_no_number():

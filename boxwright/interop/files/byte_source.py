@@ -41,8 +41,8 @@ class Budget:
         self.crafted -= count
         if self.crafted < 0:
             raise UnsafeFileError(
-                f"{self.name}: over {MAX_CRAFTED:,} keys are numbers or tuples that a file could choose in order to make "
-                "dicts slow: it is hostile. Save the weights alone, by their names."
+                f"{self.name}: over {MAX_CRAFTED:,} keys are numbers or tuples that a file could choose in order to "
+                "make dicts slow: it is hostile. Save the weights alone, by their names."
             )
 
 
