@@ -144,7 +144,7 @@ class _SecureConnection(HTTPSConnection):
 class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, bounds: Bounds, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
-        self._bounded = _BoundedReader(self.fp.detach(), sock, bounds)  # type: ignore[attr-defined]
+        self._bounded = _BoundedReader(self.fp.detach(), sock, bounds)
         self.fp = io.BufferedReader(self._bounded)
 
     def begin(self) -> None:
@@ -167,7 +167,7 @@ class _BoundedReader(io.RawIOBase):
 
     def readinto(self, target: Any) -> int | None:
         self._connection.settimeout(self.bounds.next_wait())
-        count: int | None = self._inner.readinto(target)  # type: ignore[attr-defined]
+        count: int | None = self._inner.readinto(target)
         self.left -= count or 0
         if self.left < 0:
             raise OSError("the server does not stop to send")

@@ -97,6 +97,25 @@ def test_names_inside_a_checkpoint_win_where_their_number_fits(tmp_path):
     assert load(tiny_config(), tmp_path / "m.pth", device="cpu").class_names == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("name", ["pipe 1/2\" (5' long)", "a\\b\\n", "two\nlines", "tab\t", "u\u2028v", "null", "1:30"])
+def test_class_names_come_back_as_they_were(name, tmp_path):
+    settings = tiny_config()
+    names = [name, "dog", "bird"]
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"class_names": names})})
+    save(Detector(config=settings), tmp_path / "w.safetensors")
+    found = load(tmp_path / "w.safetensors", device="cpu")
+    assert list(found.class_names) == names
+    assert found.config == settings
+    before = (tmp_path / "w.safetensors").read_bytes()
+    save(found, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == before
+
+
+def test_settings_that_no_model_can_have_are_our_error(ours):
+    with pytest.raises(ConfigError, match=r"no model can be built from these settings"):
+        load(tiny_config(), ours, overrides=["model.backbone.depth=50", "model.backbone.groups=7"], device="cpu")
+
+
 def test_a_checkpoint_without_settings_asks_for_them(foreign):
     with pytest.raises(ConfigError, match=r"d2\.pth: holds weights of Detectron2 but no settings; give its config"):
         load(foreign)

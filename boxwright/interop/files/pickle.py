@@ -5,8 +5,7 @@ name. This is that machine without the last: a name is looked up in the table of
 for one of our own builders of tensors, arrays and plain values. Every other name is refused. All protocols, 0 to 5.
 
 Work is bounded too. A step costs about a microsecond, whatever values it works on, and the number of steps is limited
-by the size of the file; memory beyond the values of the file is charged to a budget; nesting and sharing are checked at
-the end, by `settle`.
+by the file's size; memory beyond the values of the file is charged to a budget; `settle` checks nesting and sharing.
 """
 
 import codecs

@@ -17,8 +17,9 @@ from boxwright.errors import LONGEST, BoxwrightError, UnsafeFileError, WeightsEr
 from boxwright.interop.files.read import read_file
 from boxwright.interop.weights import read_weights
 from tests.compat.tiny import tiny_detector
-from tests.interop.files import hostile
-from tests.interop.files.hostile import HIDDEN, LOADED, READ, legacy, named, untyped_view, wide_numbers
+from tests.interop.files import pieces
+from tests.interop.files.hostile import LOADED, READ
+from tests.interop.files.pieces import HIDDEN, legacy, named, untyped_view, wide_numbers
 
 SECONDS, MEGABYTES = 1.0, 200
 STATUS = Path("/proc/self/status")
@@ -101,7 +102,7 @@ def test_settings_cannot_ask_for_what_the_file_beside_them_does_not_hold(name, t
 def test_a_tensor_never_shows_memory_outside_its_file(storage, shape, offset, tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(
-        legacy(b"}" + hostile.text("w") + wide_numbers(storage, shape, offset) + b"s", {"0": bytes(64)}, width=1)
+        legacy(b"}" + pieces.text("w") + wide_numbers(storage, shape, offset) + b"s", {"0": bytes(64)}, width=1)
     )
     with pytest.raises(WeightsError):
         read_file(path)
@@ -113,7 +114,7 @@ def test_a_tensor_never_shows_memory_outside_its_file(storage, shape, offset, tm
 def test_a_part_of_an_untyped_storage_begins_at_its_byte(start, shape, expected, tmp_path):
     path = tmp_path / "weights"
     numbers = struct.pack("<16I", *range(16))
-    pickled = b"}" + hostile.text("w") + wide_numbers(untyped_view(start, 64 - start), shape) + b"s"
+    pickled = b"}" + pieces.text("w") + wide_numbers(untyped_view(start, 64 - start), shape) + b"s"
     path.write_bytes(legacy(pickled, {"0": numbers}, width=1))
     assert read_file(path).data["w"].tolist() == list(expected)
 
@@ -142,11 +143,11 @@ def test_what_was_read_stays_when_the_file_is_cut_short(tmp_path):
 
 @pytest.mark.parametrize("count", [2, 40, 400])
 def test_as_many_names_of_one_tensor_are_read_as_the_file_warrants(count, tmp_path):
-    tensor = hostile.tensor(hostile.storage_key("0", 200_000), (200_000,), (1,))
-    rest = b"".join(hostile.text(f"w{n}") + b"h\x00" for n in range(1, count))
-    pickled = HIDDEN + b"}(" + hostile.text("backbone.stem.weight") + tensor + b"q\x00" + rest + b"u."
+    tensor = pieces.tensor(pieces.storage_key("0", 200_000), (200_000,), (1,))
+    rest = b"".join(pieces.text(f"w{n}") + b"h\x00" for n in range(1, count))
+    pickled = HIDDEN + b"}(" + pieces.text("backbone.stem.weight") + tensor + b"q\x00" + rest + b"u."
     path = tmp_path / "weights"
-    path.write_bytes(hostile.zip_of(pickled, **{"0": bytes(800_000)}))
+    path.write_bytes(pieces.zip_of(pickled, **{"0": bytes(800_000)}))
     if count < 400:
         assert len(read_weights(path).state) == count
     else:
@@ -220,6 +221,6 @@ def test_weights_of_odd_shapes_under_known_names_give_weights_or_our_error(sourc
 
 def test_a_name_that_acts_on_a_terminal_is_no_weights_name(tmp_path):
     path = tmp_path / "weights"
-    path.write_bytes(named([("backbone.stem.weight\x1b[2J", hostile.array("f4", b"(K\x01t", b"C\x04abcd"))]))
+    path.write_bytes(named([("backbone.stem.weight\x1b[2J", pieces.array("f4", b"(K\x01t", b"C\x04abcd"))]))
     with pytest.raises(UnsafeFileError, match=r"no weight has the name 'backbone.stem.weight\\x1b\[2J'"):
         read_weights(path)
