@@ -45,9 +45,8 @@ class UnfilledParameters(TorchFunctionMode):
         return func(*args, **named)
 
     def _charge(self, args: Sequence[Any], named: Mapping[str, Any]) -> None:
-        first = named.get(
-            "size", args[0] if args else ()
-        )  # torch.empty(2, 3), torch.empty((2, 3)), torch.full((2, 3), 1)
+        """For torch.empty(2, 3), torch.empty((2, 3)) and torch.full((2, 3), 1)."""
+        first = named.get("size", args[0] if args else ())
         shape = [side for side in args if isinstance(side, int)] if isinstance(first, int) else first
         self.left -= math.prod(shape) * (named.get("dtype") or torch.get_default_dtype()).itemsize
         self.tensors += 1
