@@ -113,9 +113,7 @@ def test_class_names_come_back_as_they_were(name, tmp_path):
 
 def test_settings_that_no_model_can_have_are_our_error(ours):
     with pytest.raises(ConfigError, match=r"no model can be built from these settings"):
-        load(
-            tiny_config(), ours, overrides=["model.backbone.norm.kind=gn", "model.backbone.norm.groups=7"], device="cpu"
-        )
+        load(tiny_config(), ours, overrides=["model.proposals.conv_channels=[-7]"], device="cpu")
 
 
 def test_a_checkpoint_without_settings_asks_for_them(foreign):

@@ -262,6 +262,23 @@ READ: dict[str, Callable[[], bytes]] = {
     "two records of one name": lambda: twice(torch_zip()),
     # tar
     "a tar of many pickles": lambda: tar_of(storages=pickle.dumps(900_000, 2) + b"N." * 300_000),
+    "tar storages of one hash": lambda: tar_of(
+        storages=pickle.dumps(9_000, 2)
+        + b"".join(
+            HIDDEN + b"(" + integer(7 + MERSENNE * n) + b"Nctorch\nFloatStorage\nt." + bytes(8) for n in range(9_000)
+        )
+        + pickle.dumps([], 2)
+    ),
+    "tar views of one hash": lambda: tar_of(
+        storages=pickle.dumps(1, 2)
+        + HIDDEN
+        + b"(K\x01Nctorch\nFloatStorage\nt."
+        + bytes(8)
+        + HIDDEN
+        + b"]("
+        + b"".join(b"(" + integer(7 + MERSENNE * n) + b"K\x01K\x00K\x00t" for n in range(30_000))
+        + b"e."
+    ),
     "a tar of many steps": lambda: tar_of(storages=pickle.dumps(300, 2) + (b"N0" * 1_500 + b"N.") * 300),
     "a tar member of a negative size": lambda: tar_member("pickle", b"").replace(b"00000000000", b"-0000000001"),
     "a tar storage of 2**62 numbers": lambda: tar_of(
