@@ -44,6 +44,8 @@ fuzz: $(STAMP)
 	@$(VENV)/bin/python -m tests.fuzz.checkpoints --minutes $(MINUTES)
 	@$(VENV)/bin/python -m tests.fuzz.configs --minutes $(MINUTES)
 	@$(VENV)/bin/python -m tests.fuzz.pictures --minutes $(MINUTES)
+	@$(VENV)/bin/python -m tests.fuzz.checkpoint_configs --minutes $(MINUTES)
+	@$(VENV)/bin/python -m tests.fuzz.downloads --minutes $(MINUTES)
 
 install: $(STAMP)
 

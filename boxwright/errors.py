@@ -18,9 +18,53 @@ A message says what was wrong, where (file, key, index) and what to do. The comm
 and exits with 1; `--debug` shows the traceback.
 """
 
+import re
+
+LONGEST = 800  # characters of one line of a message
+MOST_LINES = 40  # of a message that lists mistakes, each on a line of its own
+
+# What moves a terminal's cursor, turns its text around or is no character at all; line breaks and tabs apart.
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_BREAK = re.compile(r"[\t\n\v\f\r\x85 ]*[\t\n\v\f\r\x85][\t\n\v\f\r\x85 ]*")
+_NEW_MISTAKE = re.compile(r"\n  (?=[^\s])")  # how our own lists of mistakes begin a line
+
 
 class BoxwrightError(Exception):
-    """The root: catching it catches every error of the library."""
+    """The root: catching it catches every error of the library.
+
+    Whatever a file or a server put into its message, the message is `readable`.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(readable(part) if isinstance(part, str) else part for part in arguments))
+
+
+def readable(message: str) -> str:
+    """A message for a terminal: one short line, or our own list of mistakes with one short line for each.
+
+    What has no place in a line is written as an escape (`\\x1b`); of what is too long the middle is left out.
+    """
+    lines = _NEW_MISTAKE.split(message, maxsplit=MOST_LINES)
+    if len(lines) > MOST_LINES:
+        lines[-1] = f"and {len(_NEW_MISTAKE.findall(lines[-1])) + 1:,} more"
+    return "\n  ".join(_one_line(line) for line in lines)
+
+
+def escaped(text: str) -> str:
+    """A text for a terminal, line by line as it is: only what would act on the terminal becomes an escape."""
+    return _HARMFUL.sub(lambda harmful: harmful[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _one_line(text: str) -> str:
+    return _shortened(escaped(_BREAK.sub(" ", _shortened(text))))
+
+
+def _shortened(text: str) -> str:
+    """The beginning says what and where, the end what to do."""
+    if len(text) <= LONGEST:
+        return text
+    end = LONGEST // 3
+    return f"{text[: LONGEST - end - 5]} ... {text[-end:]}"
 
 
 class ConfigError(BoxwrightError, ValueError):

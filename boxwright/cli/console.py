@@ -8,15 +8,17 @@ from typing import Any
 
 import typer
 
+from boxwright.errors import escaped, readable
+
 
 def print_error(message: str) -> None:
     typer.secho("error:", fg="red", bold=True, err=True, nl=False)
-    print(f" {message}", file=sys.stderr)
+    print(f" {readable(message)}", file=sys.stderr)
 
 
 def print_note(message: str) -> None:
     """A line about the work, for people: on stderr, so that stdout stays what a program may read."""
-    print(message, file=sys.stderr, flush=True)
+    print(escaped(message), file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:

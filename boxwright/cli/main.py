@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from boxwright import __version__
 from boxwright.cli.console import print_error
-from boxwright.errors import BoxwrightError
+from boxwright.errors import BoxwrightError, escaped
 
 VERBS = {  # verb, which names its module too -> what it does
     "demo": "Make data, and show the whole job on it in a few minutes.",
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except (Exception, KeyboardInterrupt) as error:
         if is_debugging:
-            traceback.print_exc()
+            print(escaped(traceback.format_exc()), end="", file=sys.stderr)
         message, code = describe_error(error)
         print_error(message)
         return code

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from boxwright.config import Config, dump, override
+from boxwright.config.load import dump_plain, validate
 from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.unfilled import UnfilledParameters
-from boxwright.errors import ConfigError, WeightsError
+from boxwright.errors import BoxwrightError, ConfigError, WeightsError
 from boxwright.interop.config import read_config, read_config_text
 from boxwright.interop.download import fetch_model
 from boxwright.interop.files.safetensors_file import write_safetensors
@@ -76,8 +77,9 @@ def detector_of(
         config = _config_of(weights, where)
     settings = config if isinstance(config, Config) else load_config(config)
     if len(weights.class_names) == settings.model.num_classes:
-        settings = override(settings, [f"model.class_names={list(weights.class_names)!r}"])
-    with UnfilledParameters():
+        settings = _with_names(settings, weights.class_names, where)
+    held = sum(value.nbytes for value in weights.state.values())
+    with UnfilledParameters(held=held, where=where):
         detector = _detector(settings, device=device, precision=precision, overrides=overrides)
     report = load_state(detector.model, weights)
     _check_complete(report, where)
@@ -135,7 +137,13 @@ def _detector(
     config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]
 ) -> Detector:
     """With random weights."""
-    return Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
+    config, device = override(config, overrides), pick_device(device)
+    try:
+        return Detector(config=config, device=device, precision=precision)
+    except BoxwrightError:
+        raise
+    except (ArithmeticError, IndexError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"no model can be built from these settings: {type(error).__name__}: {error}") from error
 
 
 def _of_run(source: str | Path | Config) -> str | Path | Config:
@@ -164,6 +172,12 @@ def _published(source: str | Path | Config) -> ZooModel | None:
     """The published model that `source` names; a name with a known source's prefix must be one."""
     is_name = not isinstance(source, Config) and is_published(str(source)) and not is_readable(Path(source))
     return find_model(str(source)) if is_name else None
+
+
+def _with_names(settings: Config, names: Sequence[str], where: str) -> Config:
+    """Names are values: written out as text, quotes and line ends would come back changed."""
+    plain = dump_plain(settings)
+    return validate(plain | {"model": plain["model"] | {"class_names": list(names)}}, where=where)
 
 
 def _check_complete(report: WeightsReport, where: str) -> None:

@@ -1,7 +1,8 @@
 """Fetching published files once, into a cache.
 
 A file appears in the cache only when it is whole and is the one promised: it is written beside its place, checked,
-and renamed. What a broken connection left is continued. Processes that want the same file wait for one another.
+and renamed. What a broken connection left is continued, or thrown away when nobody has wanted it for some days.
+Processes that want the same file wait for one another.
 
     BOXWRIGHT_HOME      the cache, by default ~/.cache/boxwright
     BOXWRIGHT_MIRROR    an address under which the files of the publishers lie as HOST/PATH
@@ -11,24 +12,30 @@ and renamed. What a broken connection left is continued. Processes that want the
 import contextlib
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import IO, Protocol
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 from boxwright.errors import DownloadError
 from boxwright.files import sync_folder
+from boxwright.interop.web import SCHEMES, Bounds, WebError, ask, read_piece
 from boxwright.interop.zoo.models import Checksum, ZooModel
 
 MAX_BYTES = 8 * 2**30  # no published model comes near; against servers that never stop
 _CHUNK = 2**20
 _WORTH_A_RETRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_FORGOTTEN = 3 * 24 * 3600  # seconds after which an unfinished file is nobody's: far longer than a download may take
+_LONGEST_NAME = 255  # bytes, of all common file systems
+_LONGEST_SUFFIX = 8  # of the names beside a file: .part, .lock
+_MOST_FOLDERS = 40
+_HOST = re.compile(r"[a-z0-9_:-][a-z0-9_.:-]{0,252}")
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
 class Progress(Protocol):
@@ -39,11 +46,13 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to try: `tries` in all, `timeout` seconds of silence per read, waits doubling from `wait` seconds."""
+    """How long to try: `tries` in all, `timeout` seconds of silence per read, waits doubling from `wait` seconds, and
+    `total` seconds for everything together."""
 
     tries: int = 5
     timeout: float = 30.0
     wait: float = 1.0
+    total: float = 6 * 3600.0
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -59,11 +68,39 @@ def cache_folder() -> Path:
 
 def cached_path(url: str) -> Path:
     """Where the file of an address lies once it is downloaded; the path keeps the address readable."""
-    parts = urlsplit(url)
-    names = [name for name in parts.path.replace("%3A", "_").split("/") if name not in ("", ".", "..")]
-    if parts.scheme not in ("http", "https") or not parts.hostname or not names:
-        raise DownloadError(f"{url}: no web address of a file. Give one that begins with https://")
-    return cache_folder().joinpath("models", parts.hostname, *names)
+    host, names = _parts(url)
+    if host is None or not 0 < len(names) <= _MOST_FOLDERS:
+        raise DownloadError(f"{_brief(url)}: no web address of a file. Give one that begins with https://")
+    return cache_folder().joinpath("models", host, *(_fitting(name, _LONGEST_NAME) for name in names))
+
+
+def _parts(url: str) -> tuple[str | None, list[str]]:
+    """The host and the names of the folders and the file; no host where this is no address."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None, []
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in SCHEMES or not is_plain or not _HOST.fullmatch(host) or port == 0:
+        return None, []
+    return host, [name for name in parts.path.replace("%3A", "_").split("/") if name not in ("", ".", "..")]
+
+
+def _fitting(name: str, longest: int) -> str:
+    """A name that a file can have: of a longer one the middle becomes a digest."""
+    raw = os.fsencode(name)
+    if len(raw) <= longest:
+        return name
+    return f"{name[:100]}-{hashlib.sha256(raw).hexdigest()[:32]}-{name[-50:]}"
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(_fitting(path.name, _LONGEST_NAME - _LONGEST_SUFFIX) + suffix)
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 250 else f"{text[:180]}...{text[-60:]}"
 
 
 def download(
@@ -83,26 +120,23 @@ def download(
         return path
     if os.environ.get("BOXWRIGHT_OFFLINE", "0") not in ("", "0"):
         raise DownloadError(
-            f"{url} is not in the cache, and BOXWRIGHT_OFFLINE is set. Download it elsewhere and put it at {path}, "
-            "or unset BOXWRIGHT_OFFLINE."
+            f"{_brief(url)} is not in the cache, and BOXWRIGHT_OFFLINE is set. Download it elsewhere and put it at "
+            f"{path}, or unset BOXWRIGHT_OFFLINE."
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path.with_name(f"{path.name}.lock")):
+        _sweep(cache_folder() / "models")
+        with _lock(_beside(path, ".lock")):
             if not path.is_file():  # another process may have brought it while we waited
                 _Fetch(url, path, checksum=checksum, progress=progress, patience=patience).run()
     except DownloadError:
         raise
     except OSError as error:  # the disk; errors of the network are handled inside
         raise DownloadError(
-            f"{url}: cannot be kept at {path} ({error.strerror or error}). Free some space, or set BOXWRIGHT_HOME to a "
-            "folder that can be written."
+            f"{_brief(url)}: cannot be kept at {_brief(str(path))} ({error.strerror or error}). Free some space, or "
+            "set BOXWRIGHT_HOME to a folder that can be written."
         ) from error
     return path
-
-
-class _BrokenError(Exception):
-    """One try failed; the next may not."""
 
 
 class _Fetch:
@@ -114,10 +148,11 @@ class _Fetch:
         self.url = url
         self.address = _mirrored(url)
         self.path = path
-        self.part = path.with_name(f"{path.name}.part")
+        self.part = _beside(path, ".part")
         self.checksum = checksum
         self.progress = progress
         self.patience = patience
+        self.bounds = Bounds(silence=patience.timeout, end=time.monotonic() + patience.total, most=MAX_BYTES)
         self.validator: str | None = None  # what names the version of the file on the server
         if checksum is None:  # what an earlier process left may be of another version, and nothing would tell
             self.part.unlink(missing_ok=True)
@@ -129,9 +164,12 @@ class _Fetch:
                 self._receive()
                 self._check()
                 break
-            except _BrokenError as broken:
-                if attempt == self.patience.tries:
-                    raise self._error(f"failed {attempt} times, at last: {broken}") from broken.__cause__
+            except WebError as broken:
+                if broken.is_final:
+                    raise self._error(str(broken)) from broken.__cause__
+                if attempt == self.patience.tries or time.monotonic() + wait > self.bounds.end:
+                    times = "once" if attempt == 1 else f"{attempt} times, at last"
+                    raise self._error(f"failed {times}: {broken}") from broken.__cause__
             self.patience.sleep(wait)
             wait *= 2
         with open(self.part, "rb") as file:
@@ -142,36 +180,48 @@ class _Fetch:
     def _receive(self) -> None:
         """One request; the file continues where `part` ends when the server agrees."""
         have = self.part.stat().st_size if self.part.exists() else 0
-        request = Request(self.address, headers={"User-Agent": "boxwright", "Accept-Encoding": "identity"})
+        headers = {"User-Agent": "boxwright", "Accept-Encoding": "identity"}
         if have:
-            request.add_header("Range", f"bytes={have}-")
+            headers["Range"] = f"bytes={have}-"
             if self.validator:
-                request.add_header("If-Range", self.validator)
+                headers["If-Range"] = self.validator
         try:
-            response = urlopen(request, timeout=self.patience.timeout)
-        except HTTPError as error:
-            with error:
-                raise self._refused(error, have=have) from error
-        except (HTTPException, OSError) as error:
-            raise _BrokenError(_reason(error)) from error
+            response = ask(self.address, headers, self.bounds)
+        except WebError as error:
+            raise self._refused(error, have=have) from error.__cause__
         with response:
             self._store(response, have=have)
 
     def _store(self, response: HTTPResponse, *, have: int) -> None:
-        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            self.part.unlink(missing_ok=True)
-            raise _BrokenError("the server sends another part of the file than the one asked for")
-        have = have if response.status == 206 else 0  # a server that cannot continue sends all of it
-        length = response.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdecimal() else None
-        self.validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if response.status not in (200, 206) or packing not in ("", "identity"):
+            raise WebError(f"the server answers {response.status} with content that is packed or none", is_final=True)
+        have, total = self._place(response, have)
+        if total is not None and total > MAX_BYTES:
+            raise self._error(f"the server wants to send {total:,} bytes, more than the {MAX_BYTES:,} allowed")
+        validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        self.validator = validator if validator.isascii() and validator.isprintable() else None
         with open(self.part, "ab" if have else "wb") as file:
             done = self._copy(response, file, done=have, total=total)
         if total is not None and done < total:
-            raise _BrokenError(f"the connection ended after {done:,} of {total:,} bytes")
+            raise WebError(f"the connection ended after {done:,} of {total:,} bytes")
+
+    def _place(self, response: HTTPResponse, have: int) -> tuple[int, int | None]:
+        """How many bytes lie before those that come now, and how many there are in all, where the server says."""
+        length = response.headers.get("Content-Length", "")
+        known = int(length[:30]) if length.isascii() and length.isdecimal() else None
+        if response.status == 200:  # all of it, also from a server that cannot continue
+            return 0, known
+        part = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if part is None or int(part[1]) != have:
+            self.part.unlink(missing_ok=True)
+            raise WebError("the server sends another part of the file than the one asked for")
+        if part[3] != "*":
+            return have, int(part[3])
+        return have, None if known is None else have + known
 
     def _copy(self, response: HTTPResponse, file: IO[bytes], *, done: int, total: int | None) -> int:
-        while chunk := _next_chunk(response):
+        while chunk := read_piece(response, _CHUNK):
             file.write(chunk)
             done += len(chunk)
             if done > MAX_BYTES:
@@ -180,56 +230,54 @@ class _Fetch:
                 self.progress(done, total)
         return done
 
-    def _refused(self, error: HTTPError, *, have: int) -> Exception:
-        """What to raise for an answer that is no success."""
-        if error.code == 416 and have:  # what we have is not a beginning of what the server has
+    def _refused(self, error: WebError, *, have: int) -> WebError:
+        """What becomes of an answer that is no success."""
+        if error.status == 416 and have:  # what we have is not a beginning of what the server has
             self.part.unlink(missing_ok=True)
-            return _BrokenError("the server cannot continue the download")
-        if error.code in _WORTH_A_RETRY:
-            return _BrokenError(f"the server answers {error.code} {error.reason}")
-        return self._error(f"the server answers {error.code} {error.reason}")
+            return WebError("the server cannot continue the download")
+        is_final = error.is_final or (error.status is not None and error.status not in _WORTH_A_RETRY)
+        return WebError(str(error), status=error.status, is_final=is_final)
 
     def _check(self) -> None:
         """A wrong file is thrown away, so that the next try begins afresh."""
         if self.part.stat().st_size == 0:
-            raise _BrokenError("the server sent nothing")
+            raise WebError("the server sent nothing")
         if self.checksum is None:
             return
         with open(self.part, "rb") as file:
             digest = hashlib.file_digest(file, self.checksum.algorithm).hexdigest()
         if not digest.startswith(self.checksum.prefix):
             self.part.unlink()
-            raise _BrokenError(
+            raise WebError(
                 f"the file is not the one published: its {self.checksum.algorithm} begins with "
                 f"{digest[: len(self.checksum.prefix)]} and not with {self.checksum.prefix}"
             )
 
     def _error(self, what: str) -> DownloadError:
-        origin = "" if self.address == self.url else f" (by the mirror, {self.address})"
+        origin = "" if self.address == self.url else f" (by the mirror, {_brief(self.address)})"
         return DownloadError(
-            f"{self.url}{origin}: {what}. Try again later, download it by hand to {self.path}, or set "
-            "BOXWRIGHT_MIRROR to a server that has it."
+            f"{_brief(self.url)}{origin}: {what}. Try again later, download it by hand to {_brief(str(self.path))}, or "
+            "set BOXWRIGHT_MIRROR to a server that has it."
         )
-
-
-def _next_chunk(response: HTTPResponse) -> bytes:
-    try:
-        return response.read1(_CHUNK)
-    except (HTTPException, OSError) as error:
-        raise _BrokenError(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def _mirrored(url: str) -> str:
     mirror = os.environ.get("BOXWRIGHT_MIRROR", "")
     if not mirror:
         return url
-    if urlsplit(mirror).scheme not in ("http", "https"):
-        raise DownloadError(f"BOXWRIGHT_MIRROR is {mirror!r}: give an address that begins with https:// or http://")
+    if _parts(mirror)[0] is None:
+        raise DownloadError(
+            f"BOXWRIGHT_MIRROR is {_brief(mirror)!r}: give an address that begins with https:// or http://"
+        )
     return f"{mirror.rstrip('/')}/{url.partition('://')[2]}"
+
+
+def _sweep(folder: Path) -> None:
+    """Throws away what downloads that ended long ago left unfinished. Who sweeps at the same time is no harm."""
+    for part in folder.rglob("*.part"):
+        with contextlib.suppress(OSError):
+            if part.is_file() and time.time() - part.stat().st_mtime > _FORGOTTEN:
+                part.unlink()
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from boxwright.errors import WeightsError
+from boxwright.errors import UnsafeFileError, WeightsError
 from boxwright.interop.classifiers.efficientnet import from_efficientnet, is_efficientnet
 from boxwright.interop.classifiers.imagenet import from_imagenet
 from boxwright.interop.detectron.pytorch_weights import from_detectron_pytorch, is_detectron_pytorch
@@ -27,6 +27,11 @@ _OURS = ("backbone.stem.weight", "backbone.c2.0.conv1.weight", "neck.lateral.c5.
 _FORMER_RPN = re.compile(r"^rpn\.(convs|score|delta)\.")  # before the head was a module of its own
 _FIRST_CONVOLUTIONS = ("backbone.stem.weight", "backbone.c1.conv1.weight")
 _CONSTANTS = (".upsample.weight", ".upsample.bias")  # fixed kernels, which few sources save
+_MOST_WEIGHTS = 5_000  # the largest models of all sources have some 1,500
+_LONGEST_NAME = 500  # characters of a weight's or a class's name
+_MOST_PREFIXES = 4  # wrappers around wrappers
+_SHARED = 32 * 2**20  # bytes that weights which share memory may come to when each has its own
+_SHARES = 8  # and so many times the file
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,15 @@ class WeightsReport:
 def read_weights(path: str | Path) -> Weights:
     """A checkpoint of any known source, under our names."""
     contents = read_file(path)
-    top = contents.data
-    state = _find_state(top, str(path))
-    source, renamed = to_our_names(state, where=str(path))
-    names, config_text = _told_by(top, contents.metadata)
+    try:
+        state = _plain_state(_find_state(contents.data, str(path)), contents.size, str(path))
+        source, renamed = to_our_names(state, where=str(path))
+        names, config_text = _told_by(contents.data, contents.metadata)
+    except WeightsError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, OverflowError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]  # torch's, about weights of shapes that no model has
+        raise WeightsError(f"{path}: its weights are unlike those of any known source ({reason})") from error
     return Weights(renamed, source, names, config_text)
 
 
@@ -126,7 +136,8 @@ def load_state(model: nn.Module, weights: Weights, *, prefix: str = "") -> Weigh
 
 def with_channels_swapped(weights: Weights) -> Weights:
     """The first convolution's input channels in reverse: of a network for BGR pictures for one of RGB, and back."""
-    swapped = {name: weights.state[name].flip(1) for name in _FIRST_CONVOLUTIONS if name in weights.state}
+    found = {name: weights.state[name] for name in _FIRST_CONVOLUTIONS if name in weights.state}
+    swapped = {name: value.flip(1) for name, value in found.items() if value.ndim == 4}
     if not swapped:
         raise WeightsError("the checkpoint holds no first convolution whose channels could be swapped")
     return replace(weights, state=weights.state | swapped)
@@ -155,14 +166,32 @@ def _norms_of_scale_and_bias(model: nn.Module, state: State) -> State:
     return added
 
 
-def _find_state(top: Any, where: str) -> dict[str, Tensor]:
+def _find_state(top: Any, where: str) -> Mapping[Any, Any]:
     """The mapping of names to arrays inside whatever a program saved around it."""
     if not isinstance(top, Mapping):
         raise WeightsError(f"{where}: holds a {type(top).__name__}, expected named weights")
     for key in _STATE_KEYS:
         if isinstance(top.get(key), Mapping):
             return _find_state(top[key], where)
-    return {str(key): _tensor(value) for key, value in top.items() if isinstance(value, Tensor | np.ndarray)}
+    return top
+
+
+def _plain_state(found: Mapping[Any, Any], file_size: int, where: str) -> State:
+    """The weights among the values, by their names. Each may become a copy of its own, so all are weighed before."""
+    arrays = {str(key): value for key, value in found.items() if isinstance(value, Tensor | np.ndarray)}
+    arrays = {name: value for name, value in arrays.items() if isinstance(value, Tensor) or value.dtype.kind in "biufc"}
+    if len(arrays) > _MOST_WEIGHTS:
+        raise UnsafeFileError(f"{where}: {len(arrays):,} weights, and no model has over {_MOST_WEIGHTS:,}")
+    for name in arrays:
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise UnsafeFileError(f"{where}: no weight has the name {name[:80]!r}. The file is damaged or hostile.")
+    nbytes = sum(value.nbytes for value in arrays.values())
+    if nbytes > _SHARED + _SHARES * file_size:
+        raise UnsafeFileError(
+            f"{where}: its weights share memory and come to {nbytes:,} bytes by themselves, in a file of "
+            f"{file_size:,}. Save each weight by itself: tensor.clone()."
+        )
+    return {name: _tensor(value) for name, value in arrays.items()}
 
 
 def _tensor(value: Tensor | np.ndarray) -> Tensor:
@@ -171,16 +200,17 @@ def _tensor(value: Tensor | np.ndarray) -> Tensor:
 
 def _without_prefix(state: Mapping[str, Tensor]) -> State:
     """Without what DataParallel, DDP and compiled modules put before every name."""
-    for prefix in ("module.", "_orig_mod."):
-        if state and all(key.startswith(prefix) for key in state):
-            return _without_prefix({key.removeprefix(prefix): value for key, value in state.items()})
+    for _ in range(_MOST_PREFIXES):
+        for prefix in ("module.", "_orig_mod."):
+            if state and all(key.startswith(prefix) for key in state):
+                state = {key.removeprefix(prefix): value for key, value in state.items()}
     return dict(state)
 
 
 def _told_by(top: Any, metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
     """Class names and the config's text, where a checkpoint of mmdetection, Detectron or ours keeps them."""
     if "class_names" in metadata:
-        return tuple(metadata["class_names"]), metadata.get("config")
+        return _names(metadata["class_names"]), metadata.get("config")
     meta = top.get("meta", {}) if isinstance(top, Mapping) else {}
     if not isinstance(meta, Mapping):
         return (), None
@@ -191,7 +221,7 @@ def _told_by(top: Any, metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], st
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+    if isinstance(value, list | tuple) and all(isinstance(name, str) and len(name) <= _LONGEST_NAME for name in value):
         return tuple(value)
     return ()
 

@@ -58,6 +58,8 @@ def _write_value(file: IO[bytes], value: Any, *, place: str) -> None:
         case float():
             file.write(b"G" + struct.pack(">d", value))
         case str():
+            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+                raise WeightsError(f"{place}: {value[:40]!r} is no Unicode text and cannot be written into a .pkl.")
             _write_text(file, value)
         case bytes():
             file.write(b"B" + struct.pack("<I", len(value)) + value)

@@ -10,7 +10,8 @@ from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load, load_config, load_weights, save
 from boxwright.errors import ConfigError, WeightsError
 from boxwright.interop.detectron2.weights import to_detectron2
-from boxwright.interop.files.safetensors_file import read_safetensors, write_safetensors
+from boxwright.interop.files.read import read_file
+from boxwright.interop.files.safetensors_file import write_safetensors
 from tests.compat.tiny import picture, tiny_config, tiny_detector
 
 
@@ -96,13 +97,32 @@ def test_names_inside_a_checkpoint_win_where_their_number_fits(tmp_path):
     assert load(tiny_config(), tmp_path / "m.pth", device="cpu").class_names == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("name", ["pipe 1/2\" (5' long)", "a\\b\\n", "two\nlines", "tab\t", "u\u2028v", "null", "1:30"])
+def test_class_names_come_back_as_they_were(name, tmp_path):
+    settings = tiny_config()
+    names = [name, "dog", "bird"]
+    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"class_names": names})})
+    save(Detector(config=settings), tmp_path / "w.safetensors")
+    found = load(tmp_path / "w.safetensors", device="cpu")
+    assert list(found.class_names) == names
+    assert found.config == settings
+    before = (tmp_path / "w.safetensors").read_bytes()
+    save(found, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == before
+
+
+def test_settings_that_no_model_can_have_are_our_error(ours):
+    with pytest.raises(ConfigError, match=r"no model can be built from these settings"):
+        load(tiny_config(), ours, overrides=["model.proposals.conv_channels=[-7]"], device="cpu")
+
+
 def test_a_checkpoint_without_settings_asks_for_them(foreign):
     with pytest.raises(ConfigError, match=r"d2\.pth: holds weights of Detectron2 but no settings; give its config"):
         load(foreign)
 
 
 def test_a_model_with_parts_left_at_random_is_refused(ours, tmp_path):
-    tensors, _ = read_safetensors(ours)
+    tensors = read_file(ours).data
     kept = {name: value for name, value in tensors.items() if not name.startswith("mask_head.logits")}
     write_safetensors(tmp_path / "part.safetensors", kept, config="", class_names=[])
     with pytest.raises(
@@ -131,7 +151,7 @@ def test_weights_without_a_place_are_told(foreign, caplog):
 
 def test_a_part_can_be_saved_and_loaded_alone(tmp_path):
     save(tiny_detector(), tmp_path / "backbone.safetensors", prefix="backbone.")
-    tensors, _ = read_safetensors(tmp_path / "backbone.safetensors")
+    tensors = read_file(tmp_path / "backbone.safetensors").data
     assert all(name.startswith("backbone.") for name in tensors)
     other = Detector(config=tiny_config())
     report = load_weights(other, tmp_path / "backbone.safetensors", prefix="backbone.")

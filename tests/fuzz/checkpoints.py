@@ -81,10 +81,10 @@ def torch_tar() -> bytes:
         tensors += struct.pack(f"<{2 * len(shape) + 1}q", *shape, *stride, offset)
     saved = b"\x80\x02}(X\x01\0\0\0aK\x15QX\x01\0\0\0bK\x16QX\x01\0\0\0cK\x17QX\x01\0\0\0sK\x0bQu."
     members = {"sys_info": pickle.dumps({}, 2), "pickle": saved, "tensors": tensors, "storages": storages}
-    return b"".join(_tar_member(name, data) for name, data in members.items()) + b"\0" * 1024
+    return b"".join(tar_member(name, data) for name, data in members.items()) + b"\0" * 1024
 
 
-def _tar_member(name: str, data: bytes) -> bytes:
+def tar_member(name: str, data: bytes) -> bytes:
     header = bytearray(512)
     header[: len(name)] = name.encode()
     header[124:136] = b"%011o\0" % len(data)

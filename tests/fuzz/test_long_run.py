@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("subject", ["checkpoints", "configs", "pictures"])
+@pytest.mark.parametrize("subject", ["checkpoints", "checkpoint_configs", "configs", "downloads", "pictures"])
 def test_the_long_run_works(subject, tmp_path):
     command = [sys.executable, "-m", f"tests.fuzz.{subject}", "--minutes", "0.01", "--random"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -82,6 +82,7 @@ def test_array_scalars_become_numbers_and_bfloat16_becomes_float32(tmp_path):
         ({"list": [1, {2}]}, r"\['list'\]\[1\]: a set cannot be written"),
         ({"w": np.array(["text"])}, r"\['w'\]: an array of <U4 cannot be written"),
         ({"n": 2**70}, r"\['n'\]: a int cannot be written"),
+        ({"t": "half a pair \ud83d"}, r"\['t'\]: 'half a pair \\ud83d' is no Unicode text"),
     ],
 )
 def test_what_cannot_be_written_is_named_and_no_file_is_left(data, message, tmp_path):

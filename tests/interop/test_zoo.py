@@ -48,6 +48,10 @@ def test_checksums_are_the_ones_in_the_file_names():
             assert model.checksum is None, model
 
 
+def test_every_address_is_one_that_can_be_asked():
+    assert [model.url for model in all_models() if not model.url.isprintable() or " " in model.url] == []
+
+
 def test_every_model_has_a_place_of_its_own_in_the_cache():
     places = {cached_path(model.url) for model in all_models()}
     assert len(places) == len(all_models())

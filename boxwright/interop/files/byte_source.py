@@ -13,15 +13,20 @@ from boxwright.errors import UnsafeFileError, WeightsError
 
 SMALL = 16 * 2**20  # bytes that any file may claim, so that tiny files need no exact accounting
 GROWTH = 4  # bytes in memory per byte of file: text turned to bytes, byte order turned, one copy
+MAX_STEPS = 150_000  # and one more for each STEP_BYTES of the file; a Mask R-CNN of 180 MB takes 12,600
+STEP_BYTES = 32
+MAX_CRAFTED = 5_000  # an optimizer's state has one such key for each parameter
 
 
 class Budget:
-    """What reading one file may cost: memory in bytes."""
+    """What reading one file may cost: memory in bytes, steps of pickles, and keys whose hash the file can choose."""
 
     def __init__(self, *, name: str, file_size: int) -> None:
         self.name = name
         self.file_size = file_size
         self.left = SMALL + GROWTH * file_size
+        self.steps = MAX_STEPS + file_size // STEP_BYTES  # of all pickles in the file together
+        self.crafted = MAX_CRAFTED
 
     def take(self, nbytes: int, what: str) -> None:
         """Called before memory is allocated."""
@@ -30,6 +35,14 @@ class Budget:
             raise UnsafeFileError(
                 f"{self.name}: {what} asks for {nbytes:,} bytes, more than a file of {self.file_size:,} bytes "
                 "warrants: it is damaged or hostile. Fetch it again from its publisher."
+            )
+
+    def take_crafted(self, count: int) -> None:
+        self.crafted -= count
+        if self.crafted < 0:
+            raise UnsafeFileError(
+                f"{self.name}: over {MAX_CRAFTED:,} keys are numbers or tuples that a file could choose in order to "
+                "make dicts slow: it is hostile. Save the weights alone, by their names."
             )
 
 

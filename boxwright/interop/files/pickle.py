@@ -4,8 +4,8 @@ A pickle is a program for a small stack machine: push a number, collect the top 
 name. This is that machine without the last: a name is looked up in the table of `pickle_globals.py` only, and stands
 for one of our own builders of tensors, arrays and plain values. Every other name is refused. All protocols, 0 to 5.
 
-Work is bounded too. A step costs about a microsecond and the number of steps is limited by the size of the file;
-memory beyond the values of the file is charged to a budget; nesting and sharing are checked at the end, by `settle`.
+Work is bounded too. A step costs about a microsecond, whatever values it works on, and the number of steps is limited
+by the file's size; memory beyond the values of the file is charged to a budget; `settle` checks nesting and sharing.
 """
 
 import codecs
@@ -31,12 +31,13 @@ from boxwright.interop.files.pickle_values import (
     sizes,
 )
 
-MAX_STEPS = 150_000  # and one more for each STEP_BYTES of the file; a Mask R-CNN of 180 MB takes 12,600
-STEP_BYTES = 32
+_START = 10  # steps that a new machine costs
 MAX_STACK = 250_000
 LONG_STRING = 4_096  # from here bytes are kept in memory of their own, which an array may take over
 MAX_INTEGER = 64  # bytes
 MAX_LINE = 1_000
+MAX_NAME = 200
+MAX_ARGUMENTS = 100  # the parts of a path; weights and arrays take up to nine
 
 _METHODS = tuple(f"{name}." for name in INERT)  # protocol 4 mentions methods by their full name
 
@@ -65,13 +66,14 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.steps = MAX_STEPS + context.budget.file_size // STEP_BYTES
 
     def load(self) -> Any:
-        take, operations = self.source.take, _OPERATIONS
-        for _ in range(self.steps):
+        """The value; its steps are gone from the budget, those of pickles inside it included."""
+        take, operations, budget = self.source.take, _OPERATIONS, self.context.budget
+        for step in range(_START, budget.steps):
             code = take(1)
             if code == b".":
+                budget.steps -= step
                 return self.pop()
             operation = operations.get(code)
             if operation is None:
@@ -79,7 +81,7 @@ class Machine:
             operation(self)
             if len(self.stack) > MAX_STACK:
                 raise self.source.unsafe(f"over {MAX_STACK:,} values wait to be used", "The file is hostile.")
-        raise self.source.unsafe(f"the pickle has over {self.steps:,} steps", "The file is hostile.")
+        raise self.source.unsafe("the pickle has more steps than the file warrants", "The file is hostile.")
 
     # The stack
 
@@ -196,6 +198,9 @@ class Machine:
     # Memo
 
     def store(self, index: int) -> None:
+        """Writers count from 0 or 1; other numbers could be chosen so that the memo becomes slow."""
+        if not 0 <= index <= len(self.memo) + 1:
+            raise self.source.unsafe(f"value {index} is stored after {len(self.memo):,} others", "The file is hostile.")
         self.memo[index] = self.top()
 
     def recall(self, index: int) -> None:
@@ -208,6 +213,8 @@ class Machine:
     def push_name(self, module: Any, attribute: Any) -> None:
         if not isinstance(module, str) or not isinstance(attribute, str):
             raise self.source.damaged("a name is not a text")
+        if max(len(module), len(attribute)) > MAX_NAME:
+            raise self.source.unsafe(f"it names {module[:40]}... in over {MAX_NAME} characters", REMEDY)
         name = today(f"{module}.{attribute}")
         if name in DTYPES:
             self.stack.append(DTYPES[name])
@@ -216,13 +223,15 @@ class Machine:
         elif name.startswith(_METHODS):
             self.stack.append(PendingOpaque(name, ()))
         else:
-            raise self.source.unsafe(f"it wants to run or build {module[:80]}.{attribute[:80]}", REMEDY)
+            raise self.source.unsafe(f"it wants to run or build {module}.{attribute}", REMEDY)
 
     def build(self, target: Any, arguments: Any) -> None:
         """In place of a call: our own builder for the name `target`."""
         if not isinstance(target, Global) or not isinstance(arguments, tuple) or target.name not in BUILDERS:
             what = target.name if isinstance(target, Global) else f"a {type(target).__name__}"
             raise self.source.unsafe(f"it wants to call {what}", REMEDY)
+        if len(arguments) > MAX_ARGUMENTS:
+            raise self.context.misfit(target.name, arguments)
         self.stack.append(BUILDERS[target.name](self.context, target.name, arguments))
 
     def push_persistent(self, key: Any) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from boxwright.interop.files.pickle_numbers import DTYPES, NUMBER_BUILDERS, STORAGES
 from boxwright.interop.files.pickle_values import REMEDY, Blob, Builder, Context, Global, PendingOpaque, as_bytes
 
+_LONGEST_KEY = 4_096  # what is longer costs time each time it is compared
+_COUNTED = 2**20  # numbers below are counts, epochs and indices
+
 __all__ = ["BUILDERS", "DTYPES", "INERT", "KNOWN", "STORAGES", "check_key", "today"]
 
 
@@ -26,13 +29,28 @@ def _container(make: type) -> Builder:
 
 
 def check_key(key: Any, context: Context) -> Any:
-    """A dict key or set member: a short plain value, whose hash costs nothing and cannot be made to collide at will."""
-    key = key.value if isinstance(key, Blob) else key
-    if key is None or isinstance(key, str | bytes | bool | float) or (type(key) is int and abs(key) < 2**64):
+    """A dict key or set member: a short plain value, whose hash costs nothing.
+
+    Numbers and tuples can be chosen so that their hashes collide, and each costs as much as there are before it. So
+    there may be few of them; small numbers are free, and Python gives texts hashes that no file can know.
+    """
+    if isinstance(key, str | bytes) and len(key) <= _LONGEST_KEY:
         return key
-    if type(key) is tuple and len(key) <= 16 and all(type(part) in (str, int, bool, float) for part in key):
+    if key is None or (isinstance(key, int) and abs(key) < _COUNTED):
         return key
-    raise context.source.damaged(f"a {type(key).__name__} cannot be a key of a dict or a member of a set")
+    if isinstance(key, float) or (type(key) is int and abs(key) < 2**64):
+        context.budget.take_crafted(1)
+        return key
+    if type(key) is tuple and len(key) <= 16 and all(_is_short(part) for part in key):
+        context.budget.take_crafted(len(key) + 1)
+        return key
+    raise context.source.damaged(
+        f"a {type(key).__name__} cannot be a key of a dict or a member of a set, or is too long"
+    )
+
+
+def _is_short(part: Any) -> bool:
+    return type(part) in (bool, float) or (type(part) is str and len(part) <= 100) or type(part) is int
 
 
 def _mapping(context: Context, name: str, arguments: tuple[Any, ...]) -> Any:

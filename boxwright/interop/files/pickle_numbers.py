@@ -81,8 +81,10 @@ def make_array(
 def _scalar(context: Context, name: str, arguments: tuple[Any, ...]) -> Any:
     match arguments:
         case (PendingDtype() as dtype, raw):
+            context.budget.take(dtype.build().itemsize, "a number")
             return make_array(context, raw, dtype, ())[()]
         case (PendingDtype() as dtype,):  # an empty string
+            context.budget.take(dtype.build().itemsize, "a number")
             return make_array(context, b"\0" * dtype.build().itemsize, dtype, ())[()]
     raise context.misfit(name, arguments)
 
@@ -102,6 +104,7 @@ def make_tensor(context: Context, storage: Any, offset: Any, shape: Any, stride:
     """A view of `storage`, which must hold every element; views that repeat elements are refused."""
     if not isinstance(storage, Storage) or storage.dtype is None:
         raise context.source.damaged("a tensor has no typed storage")
+    context.budget.take(1_024, "a tensor")
     known, steps = sizes(shape), sizes(stride)
     if known is None or steps is None or len(known) != len(steps) or type(offset) is not int or offset < 0:
         raise context.source.damaged("a tensor has an impossible shape, stride or offset")
@@ -112,7 +115,10 @@ def make_tensor(context: Context, storage: Any, offset: Any, shape: Any, stride:
             f"a tensor claims the shape {known}, and its storage holds {storage.count:,} elements",
             "The file is damaged or hostile: fetch it again.",
         )
-    context.budget.take(1_024, "a tensor")
+    if (
+        count and (storage.start + last + 1) * storage.dtype.itemsize > storage.memory.numel()
+    ):  # torch would enlarge the memory
+        raise context.source.damaged("a tensor reaches beyond the numbers that are there")
     empty = torch.empty(0, dtype=storage.dtype)
     try:
         return (
@@ -138,7 +144,10 @@ def _tensor_v3(context: Context, name: str, arguments: tuple[Any, ...]) -> Tenso
     """The form for element types without a storage class of their own: the type is given instead."""
     match arguments:
         case (Storage(dtype=None) as storage, offset, shape, stride, _, _, torch.dtype() as dtype, *rest):
-            typed = Storage(storage.memory, dtype, storage.count // dtype.itemsize, storage.start, storage.filled)
+            start, remainder = divmod(storage.start, dtype.itemsize)  # untyped storages count in bytes
+            if remainder:
+                raise context.source.damaged(f"numbers of {dtype.itemsize} bytes begin at byte {storage.start}")
+            typed = Storage(storage.memory, dtype, storage.count // dtype.itemsize, start, storage.filled)
             return _tensor(context, name, (typed, offset, shape, stride, None, None, *rest))
     raise context.misfit(name, arguments)
 

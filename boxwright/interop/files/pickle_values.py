@@ -8,7 +8,7 @@ plain values once the whole pickle has been read.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,8 +101,14 @@ class Storage:
 
     @property
     def flat(self) -> Tensor:
-        typed = self.memory if self.dtype is None else self.memory.view(self.dtype)
-        return typed[self.start : self.start + self.count]
+        width = width_of(self.dtype)
+        held = self.memory[self.start * width : (self.start + self.count) * width]
+        return held if self.dtype is None else held.view(self.dtype)
+
+
+def width_of(kind: torch.dtype | None) -> int:
+    """Bytes of one element of a storage."""
+    return 1 if kind is None else kind.itemsize
 
 
 REMEDY = (
@@ -119,8 +125,8 @@ class Context:
     budget: Budget
     read_nested: Callable[[bytes, Budget], Any] | None = None
 
-    def misfit(self, name: str, arguments: Any) -> WeightsError:
-        kinds = ", ".join(type(argument).__name__ for argument in arguments) if type(arguments) is tuple else "no tuple"
+    def misfit(self, name: str, arguments: tuple[Any, ...]) -> WeightsError:
+        kinds = ", ".join(type(argument).__name__ for argument in arguments[:8])
         return self.source.damaged(f"{name} has arguments that do not fit it ({kinds})")
 
 
@@ -156,49 +162,65 @@ def sizes(value: Any) -> tuple[int, ...] | None:
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.Tensor, np.ndarray})
 
 
+class _Settled(NamedTuple):
+    """A plain value, how many values it holds, each as often as it is reached, and how deep they are nested."""
+
+    value: Any
+    size: int = 1
+    height: int = 0
+
+
 class _Settler:
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.done: dict[int, tuple[Any, int]] = {}  # id of a node -> its plain value, the size of its tree
+        self.done: dict[int, _Settled] = {}  # by the id of a node
         self.open: set[int] = set()
 
-    def settle(self, node: Any, depth: int = 0) -> tuple[Any, int]:
+    def settle(self, node: Any, depth: int = 0) -> "_Settled":
         if type(node) in _ATOMS or isinstance(node, np.generic):
-            return node, 1
+            return _Settled(node)
         known = self.done.get(id(node))
         if known is None:
-            if depth > MAX_DEPTH or id(node) in self.open:
-                what = "a value holds itself" if id(node) in self.open else f"values are nested over {MAX_DEPTH} deep"
-                raise self._unsafe(what)
+            if id(node) in self.open:
+                raise self._unsafe("a value holds itself")
+            self._check_depth(depth)
             self.open.add(id(node))
             known = self._plain(node, depth + 1)
             self.open.discard(id(node))
             self.done[id(node)] = known
+        self._check_depth(depth + known.height)
         return known
 
-    def _plain(self, node: Any, depth: int) -> tuple[Any, int]:
+    def _plain(self, node: Any, depth: int) -> "_Settled":
         if isinstance(node, dict):
-            values, size = self._each(node.values(), depth)
-            return dict(zip(node.keys(), values, strict=True)), size
-        if isinstance(node, list | tuple):
-            values, size = self._each(node, depth)
-            return (values if isinstance(node, list) else tuple(values)), size
+            inside = self._each(node.values(), depth)
+            return inside._replace(value=dict(zip(node.keys(), inside.value, strict=True)))
+        if isinstance(node, list):
+            return self._each(node, depth)
+        if isinstance(node, tuple):
+            inside = self._each(node, depth)
+            return inside._replace(value=tuple(inside.value))
         if isinstance(node, set):
-            return node, 1 + len(node)  # its members were checked to be plain when they were added
+            return _Settled(node, 1 + len(node))  # its members were checked to be plain when they were added
         if isinstance(node, PendingOpaque):
-            (arguments, state), size = self._each((node.arguments, node.state), depth)
-            return Opaque(node.name, arguments, state), size
-        return self._leaf(node), 1
+            inside = self._each((node.arguments, node.state), depth)
+            return inside._replace(value=Opaque(node.name, *inside.value))
+        return _Settled(self._leaf(node))
 
-    def _each(self, nodes: Any, depth: int) -> tuple[list[Any], int]:
-        values, size = [], 1
+    def _each(self, nodes: Any, depth: int) -> "_Settled":
+        values, size, height = [], 1, 0
         for node in nodes:
-            value, count = self.settle(node, depth)
+            value, count, below = self.settle(node, depth)
             values.append(value)
             size += count
+            height = max(height, below)
         if size > MAX_NODES:
             raise self._unsafe(f"values that share one another unfold to over {MAX_NODES:,}")
-        return values, size
+        return _Settled(values, size, height + 1)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise self._unsafe(f"values are nested over {MAX_DEPTH} deep")
 
     def _leaf(self, node: Any) -> Any:
         match node:
@@ -225,4 +247,4 @@ def settle(node: Any, source: Source) -> Any:
 
     A value that several places share stays shared.
     """
-    return _Settler(source).settle(node)[0]
+    return _Settler(source).settle(node).value

@@ -22,11 +22,12 @@ class Contents:
     """What a file of weights holds.
 
     kind: how its numbers are kept: "torch" gives torch tensors, "pickle" numpy arrays, "safetensors" torch tensors by
-    name. data: the content, nested as it was saved; objects of other libraries became `Opaque`. metadata: of
-    safetensors its entries, ours as "config" (YAML) and "class_names" (a list).
+    name. size: bytes of the file. data: the content, nested as it was saved; objects of other libraries became
+    `Opaque`. metadata: of safetensors its entries, ours as "config" (YAML) and "class_names" (a list).
     """
 
     kind: Literal["torch", "pickle", "safetensors"]
+    size: int
     data: Any
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -34,29 +35,26 @@ class Contents:
 def read_file(path: str | Path) -> Contents:
     """Reads a checkpoint, whatever its name: torch (zip, legacy, tar), pickle of any protocol, safetensors."""
     with open_file(path) as (file, size):
-        container = sniff_open(file, name=str(path), size=size)
         try:
-            return _read(container, file, path=Path(path), size=size)
+            container = sniff_open(file, name=str(path), size=size)
+            return _read(container, file, name=str(path), size=size)
         except BoxwrightError:
             raise
         except Exception as error:  # what a hostile file provokes in numpy, torch or zlib becomes our error here
-            reason = f"{type(error).__name__}: {str(error)[:200]}"
+            reason = f"{type(error).__name__}: {error}"[:200]
             raise WeightsError(f"{path}: damaged, it cannot be read ({reason}). Fetch or save it again.") from error
 
 
-def _read(container: Container, file: BinaryIO, *, path: Path, size: int) -> Contents:
-    name = str(path)
+def _read(container: Container, file: BinaryIO, *, name: str, size: int) -> Contents:
     match container:
         case "torch-zip":
-            return Contents(kind="torch", data=read_zip(file, name=name, size=size))
+            return Contents(kind="torch", size=size, data=read_zip(file, name=name, size=size))
         case "torch-legacy":
-            return Contents(kind="torch", data=read_legacy(file, name=name, size=size))
+            return Contents(kind="torch", size=size, data=read_legacy(file, name=name, size=size))
         case "torch-tar":
-            return Contents(kind="torch", data=read_tar(file, name=name, size=size))
-        case "safetensors":
-            tensors, metadata = read_safetensors(path)
-            return Contents(kind="safetensors", data=tensors, metadata=metadata)
-        case "pickle":
-            source = Source(file, name=name, end=size)
-            data = read_pickle(source, Budget(name=name, file_size=size), read_nested=read_nested)
-            return Contents(kind="pickle", data=data)
+            return Contents(kind="torch", size=size, data=read_tar(file, name=name, size=size))
+    source, budget = Source(file, name=name, end=size), Budget(name=name, file_size=size)
+    if container == "safetensors":
+        tensors, metadata = read_safetensors(source, budget)
+        return Contents(kind="safetensors", size=size, data=tensors, metadata=metadata)
+    return Contents(kind="pickle", size=size, data=read_pickle(source, budget, read_nested=read_nested))

@@ -1,11 +1,13 @@
 """What kind of file this is, from its content and never from its name."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from boxwright.errors import WeightsError
+from boxwright.files import open_regular
 
 Container = Literal["torch-zip", "torch-legacy", "torch-tar", "pickle", "safetensors"]
 
@@ -36,17 +38,14 @@ def sniff(path: str | Path) -> Container:
 @contextmanager
 def open_file(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
     """Gives (file, size in bytes), open for reading, or our error."""
-    if Path(path).is_dir():
-        raise WeightsError(f"{path}: a folder. Give the file of weights inside it.")
     try:
-        file = open(path, "rb")  # noqa: SIM115  (closed below; only errors of opening are ours)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise WeightsError(f"{path}: cannot be opened ({reason}). Check the path.") from error
-    with file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        yield file, size
+        is_folder = Path(path).is_dir()
+    except (OSError, ValueError):  # no file can have that name, which the gate says better
+        is_folder = False
+    if is_folder:
+        raise WeightsError(f"{path}: a folder. Give the file of weights inside it.")
+    with open_regular(path, error=WeightsError) as file:
+        yield file, os.fstat(file.fileno()).st_size
 
 
 def sniff_open(file: BinaryIO, *, name: str, size: int) -> Container:

@@ -19,7 +19,7 @@ from boxwright.errors import UnsafeFileError, WeightsError
 from boxwright.interop.files.byte_source import Budget, Source
 from boxwright.interop.files.pickle import Machine
 from boxwright.interop.files.pickle_globals import STORAGES
-from boxwright.interop.files.pickle_values import Context, Global, Storage, as_text, settle
+from boxwright.interop.files.pickle_values import Context, Global, Storage, as_text, settle, width_of
 from boxwright.interop.files.zip_records import ZipRecords
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -165,15 +165,16 @@ class _LegacyReader:
 def _storage_key(key: Any, source: Source) -> tuple[torch.dtype | None, str, int, Any]:
     """("storage", class, key, device, count[, view]) -> element type, key, count, view."""
     match key:
-        case ("storage" | b"storage", Global(name=kind), name, _, int() as count, *view) if (
-            kind in STORAGES and isinstance(name, str | int | bytes) and 0 <= count < 2**60
-        ):
-            return STORAGES[kind], as_text(name) or str(name), count, view[0] if view else None
+        case ("storage" | b"storage", Global(name=kind), name, _, int() as count) | (
+            "storage" | b"storage",
+            Global(name=kind),
+            name,
+            _,
+            int() as count,
+            _,
+        ) if kind in STORAGES and isinstance(name, str | int | bytes) and 0 <= count < 2**60:
+            return STORAGES[kind], as_text(name) or str(name), count, key[5] if len(key) > 5 else None
     raise source.damaged("weights outside the pickle are described in an unknown way")
-
-
-def width_of(kind: torch.dtype | None) -> int:
-    return 1 if kind is None else kind.itemsize
 
 
 def swap_bytes(memory: torch.Tensor, kind: torch.dtype | None) -> None:

@@ -16,10 +16,11 @@ import torch
 from boxwright.interop.files.byte_source import Budget, Source
 from boxwright.interop.files.pickle import Machine
 from boxwright.interop.files.pickle_numbers import STORAGES, make_tensor
-from boxwright.interop.files.pickle_values import MAX_DIMENSIONS, Context, Global, Storage, settle
-from boxwright.interop.files.torch_file import swap_bytes, width_of
+from boxwright.interop.files.pickle_values import MAX_DIMENSIONS, Context, Global, Storage, settle, width_of
+from boxwright.interop.files.torch_file import swap_bytes
 
 _BLOCK = 512
+_MOST_MEMBERS = 5_000  # storages, tensors or views, whose keys are numbers that a file can choose; models had hundreds
 _REGULAR = (b"0", b"\0")
 
 
@@ -67,7 +68,7 @@ def _pickle(context: Context) -> Any:
 
 def _count(context: Context) -> int:
     count = _pickle(context)
-    if type(count) is not int or not 0 <= count <= context.source.left:
+    if type(count) is not int or not 0 <= count <= _MOST_MEMBERS:
         raise context.source.damaged("the number of members is no number")
     return count
 
@@ -82,7 +83,9 @@ def _read_storages(context: Context) -> dict[int, Storage]:
             case _:
                 raise source.damaged("a storage is described in an unknown way")
     views = _pickle(context)
-    for view in views if isinstance(views, list) else []:
+    if not isinstance(views, list) or len(views) > _MOST_MEMBERS:
+        raise source.damaged("the list of views is missing")
+    for view in views:
         match view:
             case (int() as key, int() as root, int() as start, int() as length) if (
                 root in storages and min(start, length) >= 0 and start + length <= storages[root].count
@@ -131,5 +134,6 @@ def _find(known: dict[int, Any], key: Any, context: Context) -> Any:
     """Keys are numbers, which old pickles also write as text."""
     number = int(key) if isinstance(key, str) and key.isdecimal() and len(key) < 25 else key
     if type(number) is not int or number not in known:
-        raise context.source.damaged(f"it refers to weights {str(key)[:40]!r}, which are not in the file")
+        shown = repr(key)[:40] if type(number) is int else f"by a {type(key).__name__}"
+        raise context.source.damaged(f"it refers to weights {shown}, which are not in the file")
     return known[number]

@@ -98,6 +98,8 @@ class ZipRecords:
         records = [self._entry(source) for _ in range(count)]
         if len({record.name for record in records}) != count:
             raise source.damaged("two records have one name")
+        if sum(record.packed for record in records) > self._size:  # each could be unpacked from the same bytes
+            raise source.damaged("its records overlap")
         return records
 
     def _entry(self, source: Source) -> Record:
@@ -139,14 +141,12 @@ _AGAIN = "Fetch or save the file again."
 
 def _widen(extra: bytes, fields: tuple[int, int, int]) -> list[int]:
     """64-bit values out of the extra field, for those of (size, packed, header) that did not fit in 32 bits."""
-    wide: list[int] = []
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        if kind == 1:
-            wide = (
-                [value for (value,) in struct.iter_unpack("<Q", extra[4 : 4 + length // 8 * 8])]
-                if length <= len(extra) - 4
-                else []
-            )
-        extra = extra[4 + length :]
-    return [wide.pop(0) if field == 0xFFFFFFFF and wide else field for field in fields]
+    place = 0
+    while place + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, place)
+        content = extra[place + 4 : place + 4 + length]
+        if kind == 1 and len(content) == length:
+            wide = [value for (value,) in struct.iter_unpack("<Q", content[: length // 8 * 8])]
+            return [wide.pop(0) if field == 0xFFFFFFFF and wide else field for field in fields]
+        place += 4 + length
+    return list(fields)

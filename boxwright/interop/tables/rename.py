@@ -118,7 +118,8 @@ def _rename(state: Mapping[str, Tensor], table: list[_Rule], *, source: str) -> 
 
 def _unknown_message(unknown: list[str], keys: list[str], source: str) -> str:
     rows = len(keys)
-    known = [key for key in keys if key not in set(unknown)]
+    strangers = set(unknown)
+    known = [key for key in keys if key not in strangers]
     close = difflib.get_close_matches(unknown[0], known, n=1)
     hint = f" (nearest known: {close[0]!r})" if close else ""
     if source.startswith(WRITING):

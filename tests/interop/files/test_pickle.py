@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxwright.errors import UnsafeFileError, WeightsError
-from boxwright.interop.files.byte_source import Budget, Source
-from boxwright.interop.files.pickle import MAX_STEPS, read_pickle
+from boxwright.interop.files.byte_source import MAX_STEPS, Budget, Source
+from boxwright.interop.files.pickle import read_pickle
 from boxwright.interop.files.pickle_values import Opaque
 from boxwright.interop.files.torch_file import read_nested
 

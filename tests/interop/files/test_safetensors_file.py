@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file as save_numpy
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
 
 from boxwright.errors import WeightsError
 from boxwright.interop.files.read import read_file
@@ -47,6 +49,50 @@ def test_tensors_that_share_memory_are_written_each(tmp_path):
     result = read_file(write(tmp_path / "w", {"whole": whole, "tied": whole, "part": whole[2:4]})).data
     assert torch.equal(result["tied"], whole)
     assert torch.equal(result["part"], whole[2:4])
+
+
+NAMES = (
+    "pipe 1/2\" (5' long)",
+    "a\\b\\n",
+    "two\nlines",
+    "tab\t",
+    "u\u2028\x85\ufeff",
+    " ",
+    "",
+    "null",
+    "{a: b}",
+    "\x1b",
+    "\0",
+    "\ud83d",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_class_names_are_values(name, tmp_path):
+    assert read_file(write(tmp_path / "w", TENSORS, class_names=[name, "b"])).metadata["class_names"] == [name, "b"]
+
+
+def test_equal_content_gives_equal_bytes_in_any_order(tmp_path):
+    first = write(tmp_path / "a", TENSORS).read_bytes()
+    second = write(tmp_path / "b", dict(reversed(TENSORS.items()))).read_bytes()
+    assert first == second
+
+
+def test_the_library_of_the_format_reads_what_we_write_and_we_what_it_writes(tmp_path):
+    plain = {name: tensor.detach().contiguous() for name, tensor in TENSORS.items()}
+    written = load_torch(write(tmp_path / "ours", TENSORS))
+    save_torch(plain, tmp_path / "theirs")
+    for result in (written, read_file(tmp_path / "theirs").data):
+        assert result.keys() == plain.keys()
+        for name, tensor in plain.items():
+            assert result[name].dtype == tensor.dtype
+            assert torch.equal(result[name], tensor)
+
+
+def test_numbers_that_the_format_cannot_hold_are_named_and_no_file_is_left(tmp_path):
+    with pytest.raises(WeightsError, match=r"'w' is of torch.complex128, which safetensors files cannot hold"):
+        write(tmp_path / "w", {"w": torch.zeros(2, dtype=torch.complex128)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_another_program_keeps_its_metadata(tmp_path):

@@ -71,9 +71,9 @@ def test_what_is_no_checkpoint_is_named(content, message, tmp_path):
 
 
 def test_a_missing_file_and_a_folder_are_our_errors(tmp_path):
-    with pytest.raises(WeightsError, match=r"nothing\.pth: cannot be opened \(No such file or directory\)"):
+    with pytest.raises(WeightsError, match=r"nothing\.pth does not exist"):
         sniff(tmp_path / "nothing.pth")
     with pytest.raises(WeightsError, match=r"a folder\. Give the file of weights inside it"):
         sniff(tmp_path)
-    with pytest.raises(WeightsError, match="cannot be opened"):
+    with pytest.raises(WeightsError, match="cannot be read"):
         sniff("a\0b")

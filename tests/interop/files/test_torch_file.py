@@ -369,6 +369,6 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path, monkeypatch)
 
     from boxwright.interop.files import sniff
 
-    monkeypatch.setattr(sniff, "open", lambda p, mode: Shrinking(io.FileIO(p, "rb")), raising=False)
+    monkeypatch.setattr(sniff, "open_regular", lambda p, error: Shrinking(io.FileIO(p, "rb")))
     with pytest.raises(WeightsError, match="became shorter"):
         read_file(path)
