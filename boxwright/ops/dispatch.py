@@ -47,7 +47,7 @@ _ran: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """Which backend runs an op, and the sentence `boxwright doctor` prints about it."""
 
     op: str
@@ -73,7 +73,7 @@ def forced_backend() -> str | None:
     return _forced.get()
 
 
-def backend_for(op: str, device: Any = "cpu") -> Choice:
+def backend_for(op: str, device: Any = "cpu") -> BackendChoice:
     """What would run `op` for tensors on `device` (a name or a torch.device) at this point of the program."""
     if op not in _FILE:
         raise BackendError(f"unknown op {op!r}; expected one of {', '.join(OPS)}")
@@ -94,7 +94,7 @@ def run(op: str, device_type: str, *args: Any, **kwargs: Any) -> Any:
 
 
 @cache
-def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool) -> Choice:
+def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool) -> BackendChoice:
     if op in _ON_HOST:
         device_type = "cpu"
     if forced is not None:
@@ -107,10 +107,10 @@ def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool
         return _reference(op, trouble)
     kind = {"cpu": "Numba", "gpu": "Triton"}[backend]
     why = f": {_ON_HOST[op]}" if op in _ON_HOST else f" for device type {device_type!r}"
-    return Choice(op=op, backend=backend, reason=f"{kind} kernels{why}", function=function)
+    return BackendChoice(op=op, backend=backend, reason=f"{kind} kernels{why}", function=function)
 
 
-def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Choice:
+def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> BackendChoice:
     if forced == "cpu" and device_type != "cpu":
         raise BackendError(
             f"{op}: the cpu backend is forced, but the tensors are on {device_type!r}; move them with .cpu()"
@@ -125,17 +125,17 @@ def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Cho
         function, trouble = None, "TRITON_INTERPRET=1 was set after its kernels were made; set it before Python starts"
     if function is None:
         raise BackendError(f"{op}: the {forced} backend is forced, but cannot run: {trouble}")
-    return Choice(op=op, backend=forced, reason="forced by use_backend", function=function)
+    return BackendChoice(op=op, backend=forced, reason="forced by use_backend", function=function)
 
 
 def _is_interpreted() -> bool:
     return bool(import_module("boxwright.ops.gpu.launch").IS_INTERPRETED)
 
 
-def _reference(op: str, trouble: str) -> Choice:
+def _reference(op: str, trouble: str) -> BackendChoice:
     function, _ = _find(op, "reference")
     assert function is not None, f"every op has a definition; {op} does not"
-    return Choice(op=op, backend="reference", reason=f"plain torch: {trouble}", function=function)
+    return BackendChoice(op=op, backend="reference", reason=f"plain torch: {trouble}", function=function)
 
 
 def _find(op: str, backend: str) -> tuple[Callable[..., Any] | None, str]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from boxwright.ops.cpu.iou import overlap
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.threads import run_chunks
+from boxwright.ops.rules import VotingRule
 
 SCORINGS = ("id", "avg", "iou_avg", "generalized_avg", "quasi_sum", "temp_avg")
 BOXES_PER_CHUNK = 16
@@ -18,17 +19,13 @@ def box_voting(
     all_boxes: Tensor,
     all_scores: Tensor,
     all_groups: Tensor,
-    *,
-    iou_threshold: float,
-    scoring: str,
-    beta: float,
-    offset: float,
+    rule: VotingRule,
 ) -> tuple[Tensor, Tensor]:
     """As `reference.box_voting`; the votes are summed in float64."""
     new_boxes, new_scores = kept_boxes.clone(), kept_scores.clone()
     given = [t.contiguous().numpy() for t in (kept_boxes, kept_groups, all_boxes, all_scores, all_groups)]
     kind = given[0].dtype.type
-    settings = kind(iou_threshold), SCORINGS.index(scoring), float(beta), kind(offset)
+    settings = kind(rule.iou_threshold), SCORINGS.index(rule.scoring), float(rule.beta), kind(rule.offset)
     targets = new_boxes.numpy(), new_scores.numpy()
     run_chunks(lambda begin, end: _vote(*given, *settings, begin, end, *targets), len(kept_boxes), BOXES_PER_CHUNK)
     return new_boxes, new_scores

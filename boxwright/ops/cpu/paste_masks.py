@@ -13,6 +13,7 @@ from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.resize_runs import write_runs
 from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
+from boxwright.ops.rules import PasteRule
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,18 @@ class _Given:
         _draw(self.masks, self.boxes, self.frames, self.parts, *settings, *scratch, lines, out)
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, rule: PasteRule) -> Tensor:
     """As `reference.paste_masks`, to the bit."""
-    given = _prepare(masks, boxes, size, threshold, method)
+    given = _prepare(masks, boxes, rule)
     # Fresh zeros of the system: pages that no mask touches are never written.
-    out = np.zeros((len(masks), *size), np.uint8)
+    out = np.zeros((len(masks), *rule.size), np.uint8)
     run_chunks(lambda begin, end: given.draw(begin, end, (0, 0), out[begin:end]), len(masks), 1)
     return torch.from_numpy(out.view(np.bool_))
 
 
-def paste_masks_rle(
-    masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str
-) -> list[dict[str, Any]]:
+def paste_masks_rle(masks: Tensor, boxes: Tensor, rule: PasteRule) -> list[dict[str, Any]]:
     """As `reference.paste_masks_rle`, to the byte; holds the bitmap of one box per thread."""
-    given = _prepare(masks, boxes, size, threshold, method)
+    given = _prepare(masks, boxes, rule)
     counts: list[bytes] = [b""] * len(masks)
 
     def encode(begin: int, end: int) -> None:
@@ -63,17 +62,17 @@ def paste_masks_rle(
             # Down the columns; a column has at most a run per pixel and one to leave the box.
             runs = np.empty(bits.shape[2] * (bits.shape[1] + 1) + 1, np.int64)
             text = np.empty(len(runs) * 8, np.uint8)
-            counts[i] = text[: _encode(bits[0], top, left, *size, runs, text)].tobytes()
+            counts[i] = text[: _encode(bits[0], top, left, *rule.size, runs, text)].tobytes()
 
     run_chunks(encode, len(masks), 1)
-    return [{"size": list(size), "counts": c} for c in counts]
+    return [{"size": list(rule.size), "counts": c} for c in counts]
 
 
-def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float, method: str) -> _Given:
+def _prepare(masks: Tensor, boxes: Tensor, rule: PasteRule) -> _Given:
     given = boxes.float().numpy()
     is_good = np.isfinite(given).all(axis=1)
     limited = np.clip(np.where(is_good[:, None], given, np.float32(0)), -MAX_COORDINATE, MAX_COORDINATE)
-    is_sampled = method == "sampled"
+    is_sampled = rule.method == "sampled"
     if is_sampled:
         is_good &= (limited[:, 2:] > limited[:, :2]).all(axis=1)
         first, last = np.floor(limited[:, 1::-1]) - 1, np.ceil(limited[:, :1:-1])
@@ -84,7 +83,7 @@ def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
         centre = (limited[:, :1:-1] + limited[:, 1::-1]) * np.float32(0.5)
         first, last = np.trunc(centre - half), np.trunc(centre + half)
     frames = np.concatenate((first, last), axis=1).astype(np.int64)
-    begin, end = np.maximum(frames[:, :2], 0), np.minimum(frames[:, 2:] + 1, size)
+    begin, end = np.maximum(frames[:, :2], 0), np.minimum(frames[:, 2:] + 1, rule.size)
     parts = np.stack((begin, end), axis=2).reshape(-1, 4)
     parts[~is_good | (end <= begin).any(axis=1)] = 0
     return _Given(
@@ -92,7 +91,7 @@ def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
         boxes=limited,
         frames=frames,
         parts=parts,
-        threshold=np.float32(threshold),
+        threshold=np.float32(rule.threshold),
         is_sampled=is_sampled,
     )
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from boxwright.ops.gpu.iou import load_boxes, overlap, ratio
 from boxwright.ops.gpu.launch import constant, launch
+from boxwright.ops.rules import VotingRule
 
 BLOCK = 512
 
@@ -18,11 +19,7 @@ def box_voting(
     all_boxes: Tensor,
     all_scores: Tensor,
     all_groups: Tensor,
-    *,
-    iou_threshold: float,
-    scoring: str,
-    beta: float,
-    offset: float,
+    rule: VotingRule,
 ) -> tuple[Tensor, Tensor]:
     """As `reference.box_voting`."""
     given = [t.contiguous() for t in (kept_boxes, kept_scores, kept_groups, all_boxes, all_scores, all_groups)]
@@ -35,11 +32,11 @@ def box_voting(
         new_scores,
         len(all_boxes),
         like=kept_boxes,
-        THRESHOLD=iou_threshold,
-        SCORING=scoring,
-        BETA=beta,
-        INVERSE_BETA=1.0 / beta if scoring == "generalized_avg" else 0.0,
-        OFFSET=offset,
+        THRESHOLD=rule.iou_threshold,
+        SCORING=rule.scoring,
+        BETA=rule.beta,
+        INVERSE_BETA=1.0 / rule.beta if rule.scoring == "generalized_avg" else 0.0,
+        OFFSET=rule.offset,
         BLOCK=BLOCK,
     )
     return new_boxes, new_scores

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from boxwright.ops.gpu.launch import divide, launch
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
+from boxwright.ops.rules import PasteRule
 
 ROWS, COLUMNS = 16, 256
 _MAX_COORDINATE = tl.constexpr(float(MAX_COORDINATE))
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, rule: PasteRule) -> Tensor:
     """As `reference.paste_masks` on a CPU, to the bit."""
-    out = torch.empty(len(masks), *size, dtype=torch.uint8, device=masks.device)
-    grid = (len(masks), triton.cdiv(size[0], ROWS), triton.cdiv(size[1], COLUMNS))
+    out = torch.empty(len(masks), *rule.size, dtype=torch.uint8, device=masks.device)
+    grid = (len(masks), triton.cdiv(rule.size[0], ROWS), triton.cdiv(rule.size[1], COLUMNS))
     launch(
         _paste,
         grid,
@@ -26,11 +27,11 @@ def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshol
         boxes.float().contiguous(),
         out,
         *masks.shape[1:],
-        *size,
+        *rule.size,
         like=masks,
         num_warps=8,
-        THRESHOLD=threshold,
-        IS_SAMPLED=method == "sampled",
+        THRESHOLD=rule.threshold,
+        IS_SAMPLED=rule.method == "sampled",
         # What the border of one zero does to the size of a box, rounded once as in the definition.
         Y_GROWTH=(masks.shape[1] + 2) / masks.shape[1],
         X_GROWTH=(masks.shape[2] + 2) / masks.shape[2],
