@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.iou import overlap_of
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.rules import VotingRule
@@ -40,17 +40,7 @@ def _vote(kept, kept_group, boxes, scores, group, threshold, scoring, beta, offs
         for i in range(len(boxes)):
             if group[i] != kept_group[k]:
                 continue
-            inter, union = overlap(
-                kept[k, 0],
-                kept[k, 1],
-                kept[k, 2],
-                kept[k, 3],
-                boxes[i, 0],
-                boxes[i, 1],
-                boxes[i, 2],
-                boxes[i, 3],
-                offset,
-            )
+            inter, union = overlap_of(kept, k, boxes, i, offset)
             iou = inter / union if union != 0 else union
             if not iou >= threshold:
                 continue

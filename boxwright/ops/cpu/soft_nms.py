@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.iou import overlap_of
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.nms import order_groups
 from boxwright.ops.cpu.threads import run_chunks
@@ -43,17 +43,7 @@ def _decay(boxes, order, first, is_linear, sigma, threshold, min_score, offset, 
                 i = waiting[k]
                 if k == best:
                     continue
-                inter, union = overlap(
-                    boxes[top, 0],
-                    boxes[top, 1],
-                    boxes[top, 2],
-                    boxes[top, 3],
-                    boxes[i, 0],
-                    boxes[i, 1],
-                    boxes[i, 2],
-                    boxes[i, 3],
-                    offset,
-                )
+                inter, union = overlap_of(boxes, top, boxes, i, offset)
                 if inter > 0:
                     iou = inter / union
                     weight = one

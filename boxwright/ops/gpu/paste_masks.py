@@ -79,6 +79,24 @@ def _cell(mask, row, column, height, width, is_there):
     return tl.load(mask + row * width + column, is_inside, 0.0)
 
 
+@triton.jit
+def _read(mask, row, column, down, after, height, width, is_there, IS_SAMPLED: tl.constexpr):
+    """The mask between four cells, of which (row, column) is the first."""
+    a = _cell(mask, row, column, height, width, is_there)
+    b = _cell(mask, row, column + 1, height, width, is_there)
+    c = _cell(mask, row + 1, column, height, width, is_there)
+    d = _cell(mask, row + 1, column + 1, height, width, is_there)
+    up, before = 1.0 - down, 1.0 - after
+    if IS_SAMPLED:
+        value = a * (before * up)
+        value = tl.fma(b, after * up, value)
+        value = tl.fma(c, before * down, value)
+        value = tl.fma(d, after * down, value)
+    else:
+        value = (a * before + b * after) * up + (c * before + d * after) * down
+    return value
+
+
 @triton.jit(do_not_specialize=["mask_height", "mask_width", "height"])
 def _paste(
     masks, boxes, out, mask_height, mask_width, height, width, THRESHOLD: tl.constexpr, IS_SAMPLED: tl.constexpr,
@@ -108,18 +126,6 @@ def _paste(
         column, after = _place(x, x1, x2, left, right, mask_width, IS_SAMPLED)
         row, down, column, after = row[:, None], down[:, None], column[None, :], after[None, :]
         mask = masks + i.to(tl.int64) * mask_height * mask_width
-        a = _cell(mask, row, column, mask_height, mask_width, in_box)
-        b = _cell(mask, row, column + 1, mask_height, mask_width, in_box)
-        c = _cell(mask, row + 1, column, mask_height, mask_width, in_box)
-        d = _cell(mask, row + 1, column + 1, mask_height, mask_width, in_box)
-        up, before = 1.0 - down, 1.0 - after
-        if IS_SAMPLED:
-            value = a * (before * up)
-            value = tl.fma(b, after * up, value)
-            value = tl.fma(c, before * down, value)
-            value = tl.fma(d, after * down, value)
-            is_set = in_box & (value >= THRESHOLD)
-        else:
-            value = (a * before + b * after) * up + (c * before + d * after) * down
-            is_set = in_box & (value > THRESHOLD)
+        value = _read(mask, row, column, down, after, mask_height, mask_width, in_box, IS_SAMPLED)
+        is_set = in_box & ((value >= THRESHOLD) if IS_SAMPLED else (value > THRESHOLD))
     tl.store(target, is_set.to(tl.uint8), in_image)
