@@ -69,7 +69,11 @@ def use_backend(name: str | None) -> Iterator[None]:
 
 
 def forced_backend() -> str | None:
-    """The backend that `use_backend` forces here; carried by hand into threads, which do not inherit it."""
+    """The backend that `use_backend` forces here, or None where the device decides.
+
+    For code that has a fast way of its own: under "reference" it must take the plain one. Threads do not inherit the
+    choice, so it is carried into them by hand; torch's compiler cannot trace the question.
+    """
     return _forced.get()
 
 
@@ -91,6 +95,16 @@ def run(op: str, device_type: str, *args: Any, **kwargs: Any) -> Any:
     choice = backend_for(op, device_type)
     _ran[op] = choice.backend
     return choice.function(*args, **kwargs)
+
+
+def on_host(file: str) -> Any:
+    """The functions of `ops/cpu/<file>`, or under `use_backend("reference")` those of `ops/reference/<file>`.
+
+    For what is made of the host's arrays wherever the tensors are, the metric and the resizing of pictures: no device
+    decides, and there is nothing that the gpu backend could take over.
+    """
+    backend = "reference" if _forced.get() == "reference" else "cpu"
+    return import_module(f"boxwright.ops.{backend}.{file}")
 
 
 @cache
