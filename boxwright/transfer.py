@@ -25,6 +25,7 @@ class Fetched:
                 self._arrival.record()
 
     def wait(self) -> Tensor:
+        """The values in the host's memory, once they are there."""
         if self._arrival is not None:
             self._arrival.synchronize()
         return self._values

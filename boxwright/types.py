@@ -44,7 +44,7 @@ class Masks:
         return len(self.segments)
 
     def __getitem__(self, index: Any) -> "Masks":
-        return Masks([self.segments[i] for i in _positions(index, len(self))], self.size)
+        return Masks([self.segments[i] for i in _index_tensor(index, len(self)).tolist()], self.size)
 
     @classmethod
     def from_bitmaps(cls, bitmaps: Tensor | np.ndarray) -> Self:
@@ -56,6 +56,7 @@ class Masks:
         return cls(list(rles), (array.shape[1], array.shape[2]))
 
     def rles(self) -> list[Rle]:
+        """Each as compressed run lengths; the outlines of an object become one mask."""
         return [_to_rle(segment, self.size) for segment in self.segments]
 
     def bitmaps(self) -> Tensor:
@@ -102,9 +103,11 @@ class Target:
         )
 
     def to(self, device: torch.device | str) -> "Target":
+        """The tensors elsewhere; masks stay in the host's memory, where they are drawn from."""
         if self.boxes.device == torch.device(device):
             return self
-        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
 
@@ -276,6 +279,7 @@ class Detections:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
+        """The rows that `save` wrote; what is not such a file is a `ShapeError`."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             size = (int(content["size"][0]), int(content["size"][1]))
@@ -353,11 +357,3 @@ def _index_tensor(index: Any, count: int) -> Tensor:
         index = slice(0, 0)
     rows = np.arange(count)[np.asarray(index) if isinstance(index, list | tuple) else index]
     return torch.from_numpy(np.array(rows, ndmin=1))
-
-
-def _positions(index: Any, count: int) -> list[int]:
-    return [int(i) for i in _index_tensor(index, count).tolist()]
-
-
-def _moved(value: Any, device: torch.device | str) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value

@@ -23,10 +23,9 @@ from PIL import Image
 from torch import Tensor
 
 from boxwright.errors import ConfigError
-from boxwright.ops.cpu import resize as cpu
-from boxwright.ops.cpu import resize_normalised as cpu_normalised
-from boxwright.ops.cpu.resize_runs import resize_runs
-from boxwright.ops.reference import resize as reference
+from boxwright.ops.dispatch import on_host
+from boxwright.ops.reference.resize import resize_pillow
+from boxwright.ops.reference.resize_normalised import resize_normalised as resize_through_torch
 from boxwright.types import Rle
 
 ResizeMethod = Literal["opencv", "pillow", "torch", "opencv_scaled"]
@@ -99,7 +98,7 @@ def _resize_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     if image.dtype != np.uint8:
         raise ConfigError(f"the pillow resize takes uint8 pixels, not {image.dtype}; use opencv or torch for floats")
     grows = size[0] >= image.shape[0] and image.shape[2:] in ((), (1,), (3,))  # with alpha Pillow does more
-    resize = cpu.resize_pillow if grows else reference.resize_pillow
+    resize = on_host("resize").resize_pillow if grows else resize_pillow
     resized: NDArray[Any] = resize(image, size)
     return resized
 
@@ -116,10 +115,8 @@ def _resize_through_torch(image: NDArray[Any], size: tuple[int, int]) -> NDArray
 def resize_normalised(image: NDArray[np.uint8], table: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
     """(H, W, 3) levels, (3, 256) what they become -> (3, h, w) normalised floats, sampled as torchvision does."""
     if sum(size) > SUMS_OTHERWISE:
-        return cpu_normalised.resize_normalised(image, table, size)
-    planes = torch.from_numpy(np.take_along_axis(table, image.reshape(-1, 3).T.astype(np.intp), axis=1))
-    batch = planes.view(1, 3, *image.shape[:2])
-    return F.interpolate(batch, size=size, mode="bilinear", align_corners=False)[0]
+        return on_host("resize_normalised").resize_normalised(image, table, size)  # type: ignore[no-any-return]
+    return resize_through_torch(image, table, size)
 
 
 def resize_centred(image: NDArray[np.float32], *, scale: float) -> NDArray[np.float32]:
@@ -132,7 +129,7 @@ def resize_rle(rle: Rle, size: tuple[int, int], *, method: ResizeMethod) -> Rle:
     """Run lengths -> those of `size`: the nearest pixel as the method's source takes it for its masks."""
     height, width = rle["size"]
     rows, columns = _nearest(height, size[0], method), _nearest(width, size[1], method)
-    return Rle(size=list(size), counts=resize_runs(rle["counts"], height, rows, columns))
+    return Rle(size=list(size), counts=on_host("resize_runs").resize_runs(rle["counts"], height, rows, columns))
 
 
 @lru_cache(maxsize=512)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.evaluation.verdicts import Verdicts, judge_detections
-from boxwright.ops.cpu.coco_match import cover_annotations
+from boxwright.ops.dispatch import on_host
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,5 +87,6 @@ def _mistaken(kept: Verdicts) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     order = np.lexsort((detection, -pairs.similarity))
     order = order[is_free[pairs.annotation[order]]]
     detection, annotation = detection[order], pairs.annotation[order]
-    taken = cover_annotations(detection, annotation, len(kept.table), len(kept.ground_truth))
+    sizes = len(kept.table), len(kept.ground_truth)
+    taken = on_host("coco_match").cover_annotations(detection, annotation, *sizes)
     return detection[taken], annotation[taken]

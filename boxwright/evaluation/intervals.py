@@ -19,7 +19,7 @@ from boxwright.evaluation.detections import DetectionTable
 from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.matching import Tally
 from boxwright.evaluation.protocol import coco_protocol
-from boxwright.ops.cpu.coco_resample import resampled_precision
+from boxwright.ops.dispatch import on_host
 
 _THRESHOLDS = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
 
@@ -155,11 +155,12 @@ def _class_precision(tally: Tally, weights: NDArray[np.int32]) -> NDArray[np.flo
     true_positive = np.ascontiguousarray(outcomes.true_positive[:, 0])
     false_positive = np.ascontiguousarray(outcomes.false_positive[:, 0])
     recalls = np.linspace(0.0, 1.0, 101)
+    backend = on_host("coco_resample")  # asked here: other threads do not see `ops.use_backend`
 
     def measure(rows: NDArray[np.int64]) -> NDArray[np.float64]:
         detections = outcomes.first, outcomes.image, true_positive, false_positive
         drawn = weights[rows], wanted[rows].astype(np.int64)
-        found: NDArray[np.float64] = resampled_precision(*detections, *drawn, recalls, len(tally.thresholds))
+        found: NDArray[np.float64] = backend.resampled_precision(*detections, *drawn, recalls, len(tally.thresholds))
         return found
 
     workers = min(os.cpu_count() or 1, len(weights))

@@ -9,7 +9,7 @@ from boxwright.errors import DatasetError
 from boxwright.evaluation.detections import DetectionTable
 from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.similarity import Similarity
-from boxwright.ops.cpu.coco_match import accumulate_curves, group_detections, match_detections, order_by_category
+from boxwright.ops.dispatch import on_host
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class Tally:
     def add(self, table: DetectionTable, outside: NDArray[np.bool_]) -> None:
         """Whole images, each once. outside (n, A): where an unmatched detection counts neither way."""
         self._outcomes = None
-        order, rank = group_detections(
+        order, rank = on_host("coco_match").group_detections(
             table.image, table.category, table.scores, self.limit, len(self.ground_truth.category_ids)
         )
         floor = min(float(self.thresholds[0]), 1 - 1e-10)
         pairs = self.similarity.pairs(table, order, self.ground_truth, floor=floor, is_crowd=self.is_crowd)
-        flags = match_detections(
+        flags = on_host("coco_match").match_detections(
             pairs.first,
             pairs.annotation,
             pairs.similarity,
@@ -124,7 +124,7 @@ class Tally:
         empty = integers, integers, np.zeros(0), integers, flags, flags, integers
         columns = [np.concatenate(column) for column in zip(empty, *self._parts, strict=True)]
         num_images, num_categories = len(self.ground_truth.image_ids), len(self.ground_truth.category_ids)
-        order, first = order_by_category(*columns[:3], num_images, num_categories)
+        order, first = on_host("coco_match").order_by_category(*columns[:3], num_images, num_categories)
         columns = [column[order] for column in columns]
         self._parts = [tuple(columns)]
         return Outcomes(first, *columns)
@@ -138,7 +138,7 @@ class Tally:
 
     def curves(self, recalls: NDArray[np.float64], limits: NDArray[np.int64]) -> Curves:
         outcomes = self.outcomes()
-        arrays = accumulate_curves(
+        arrays = on_host("coco_match").accumulate_curves(
             outcomes.first,
             outcomes.scores,
             outcomes.rank,

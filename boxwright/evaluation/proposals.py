@@ -17,7 +17,7 @@ from boxwright.evaluation.detections import DetectionTable, image_position
 from boxwright.evaluation.ground_truth import GroundTruth, Identity
 from boxwright.evaluation.result import Timing
 from boxwright.evaluation.text import figures_to_csv, format_table, format_timing, percent
-from boxwright.ops.cpu.coco_match import box_pairs, cover_annotations
+from boxwright.ops.dispatch import on_host
 
 AREAS = {
     "all": (0.0, 1e5**2),
@@ -88,7 +88,7 @@ class ProposalEvaluator:
         self._seen.add(position)
         order = np.argsort(-np.asarray(scores), kind="stable")[: self.limits[-1]]
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)[order]
-        first, annotation, iou = box_pairs(
+        first, annotation, iou = on_host("coco_match").box_pairs(
             np.full(len(order), position, dtype=np.int32),
             np.zeros(len(order), dtype=np.int32),
             np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
@@ -127,7 +127,7 @@ class ProposalEvaluator:
             for index, limit in enumerate(self.limits):
                 offered = is_wanted[annotation] & (rank < limit)
                 sizes = len(truth.image_ids) * self.limits[-1], len(truth)
-                taken = cover_annotations(proposal[offered], annotation[offered], *sizes)
+                taken = on_host("coco_match").cover_annotations(proposal[offered], annotation[offered], *sizes)
                 covered = iou[offered][taken]
                 recall[index, a] = (covered[:, None] >= _THRESHOLDS).sum(axis=0) / is_wanted.sum()
         return ProposalScores(self.limits, tuple(AREAS), _THRESHOLDS, recall)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from boxwright.errors import DatasetError
-from boxwright.ops.cpu.coco_runs import measure_runs, unpack_runs
+from boxwright.ops.dispatch import on_host
 
 Size = tuple[int, int]  # height, width
 
@@ -48,7 +48,7 @@ class Runs:
     @cached_property
     def lengths(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         """counts (C,), first (N + 1,): the run lengths themselves."""
-        return unpack_runs(self.text, self.first)  # type: ignore[no-any-return]
+        return on_host("coco_runs").unpack_runs(self.text, self.first)  # type: ignore[no-any-return]
 
     def rle(self, index: int) -> dict[str, Any]:
         """One mask as COCO writes it."""
@@ -84,7 +84,7 @@ def pack_rles(rles: Sequence[Any], *, what: str) -> Runs:
         ) from error
     first = np.concatenate(([0], np.cumsum([len(text) for text in encoded], dtype=np.int64))).astype(np.int64)
     text = np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8)
-    boxes, area, bad = measure_runs(text, first, sizes)
+    boxes, area, bad = on_host("coco_runs").measure_runs(text, first, sizes)
     if bad >= 0:
         height, width = sizes[bad].tolist()
         raise DatasetError(

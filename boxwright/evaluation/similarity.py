@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from boxwright.errors import DatasetError
 from boxwright.evaluation.detections import DetectionTable
 from boxwright.evaluation.ground_truth import GroundTruth
-from boxwright.ops.cpu.coco_match import box_pairs
-from boxwright.ops.cpu.coco_runs import keep_similar, keypoint_distances, mask_pairs
+from boxwright.ops.dispatch import on_host
 
 # How far people stray when they mark each of the 17 points of a person, as the COCO challenge published it.
 COCO_SIGMAS = tuple(
@@ -56,7 +55,7 @@ class Similarity:
         match self.kind:
             case "box":
                 boxes = table.boxes_xywh[rows]
-                found = box_pairs(
+                found = on_host("coco_match").box_pairs(
                     image, category, boxes, *annotations, ground_truth.boxes_xywh, crowd, floor, same_class
                 )
             case "mask":
@@ -64,7 +63,7 @@ class Similarity:
                     raise DatasetError("the detections have no masks; evaluate boxes, or keep the masks")
                 annotated = ground_truth.runs
                 masks = table.runs.arrays(), *annotations, annotated.arrays(), annotated.lengths
-                found = mask_pairs(image, category, rows, *masks, crowd, floor, same_class)
+                found = on_host("coco_runs").mask_pairs(image, category, rows, *masks, crowd, floor, same_class)
             case _:
                 found = self._keypoint_pairs(table, rows, ground_truth, floor)
         return Pairs(*found)
@@ -83,7 +82,7 @@ class Similarity:
         points = points.reshape(len(rows), len(self.sigmas), 2)
         annotated = ground_truth.keypoints
         assert annotated is not None  # checked by `similarity_for`
-        first, annotation, part, distance = keypoint_distances(
+        first, annotation, part, distance = on_host("coco_runs").keypoint_distances(
             table.image[rows],
             table.category[rows],
             points,
@@ -95,7 +94,7 @@ class Similarity:
             (np.array(self.sigmas) * 2) ** 2,
         )
         # The exponential is NumPy's, on contiguous values: other libraries round some of them differently.
-        return keep_similar(first, annotation, part, np.exp(-distance), floor)  # type: ignore[no-any-return]
+        return on_host("coco_runs").keep_similar(first, annotation, part, np.exp(-distance), floor)  # type: ignore[no-any-return]
 
 
 def similarity_for(kind: str, ground_truth: GroundTruth, sigmas: Sequence[float] | None = None) -> Similarity:

@@ -12,7 +12,7 @@ from boxwright.evaluation.detections import DetectionTable
 from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.protocol import coco_protocol
 from boxwright.evaluation.similarity import Similarity, similarity_for
-from boxwright.ops.cpu.coco_match import group_detections, match_detections
+from boxwright.ops.dispatch import on_host
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -77,10 +77,10 @@ def judge_detections(
     if kind == "keypoint" and ground_truth.num_keypoints is not None:
         is_wanted &= ground_truth.num_keypoints > 0
     num_categories = len(ground_truth.category_ids)
-    rows, _ = group_detections(table.image, table.category, table.scores, limit, num_categories)
+    rows, _ = on_host("coco_match").group_detections(table.image, table.category, table.scores, limit, num_categories)
     pairs = similarity.pairs(table, rows, ground_truth, floor=min(threshold, 1 - 1e-10))
     ignored = np.ascontiguousarray(~is_wanted[:, None], dtype=np.uint8)
-    true, false, matched = match_detections(
+    true, false, matched = on_host("coco_match").match_detections(
         pairs.first,
         pairs.annotation,
         pairs.similarity,

@@ -6,7 +6,7 @@ Public names take tensors first and settings by keyword. They run under `torch.c
 
 from boxwright.ops.box_coding import anchor_grid, decode_boxes, encode_boxes
 from boxwright.ops.deformable import deform_conv2d
-from boxwright.ops.dispatch import BACKENDS, OPS, Choice, backend_for, use_backend, which_ran
+from boxwright.ops.dispatch import BACKENDS, OPS, BackendChoice, backend_for, forced_backend, use_backend, which_ran
 from boxwright.ops.masks import paste_masks, paste_masks_rle
 from boxwright.ops.outlines import Outlines, rasterize_outlines, rasterize_polygons
 from boxwright.ops.overlap import box_iou, generalized_box_iou, mask_iou
@@ -16,7 +16,7 @@ from boxwright.ops.suppression import box_voting, nms, nms_keep, soft_nms, soft_
 __all__ = [
     "BACKENDS",
     "OPS",
-    "Choice",
+    "BackendChoice",
     "Outlines",
     "anchor_grid",
     "backend_for",
@@ -25,6 +25,7 @@ __all__ = [
     "decode_boxes",
     "deform_conv2d",
     "encode_boxes",
+    "forced_backend",
     "generalized_box_iou",
     "mask_iou",
     "nms",

@@ -10,6 +10,7 @@ from boxwright.errors import ShapeError
 from boxwright.ops.dispatch import forced_backend, run, use_backend
 from boxwright.ops.layout import is_channels_last, memory_format
 from boxwright.ops.registration import register_fake, register_op
+from boxwright.ops.rules import ConvolutionRule
 
 
 def deform_conv2d(
@@ -82,9 +83,8 @@ def _deform_conv2d(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    given = (input, offset, weight, bias, mask)
-    settings = {"stride": stride, "padding": padding, "dilation": dilation}
-    return run("deform_conv2d", input.device.type, *given, **settings)  # type: ignore[no-any-return]
+    rule = ConvolutionRule(stride, padding, dilation)
+    return run("deform_conv2d", input.device.type, input, offset, weight, bias, mask, rule)  # type: ignore[no-any-return]
 
 
 @register_fake("deform_conv2d")
@@ -94,9 +94,7 @@ def _(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    *rule: Any,
 ) -> Tensor:
     out_shape = (input.shape[0], weight.shape[0], *offset.shape[2:])
     layout = memory_format(is_channels_last([input]))
@@ -116,11 +114,10 @@ def _deform_conv2d_backward(
     dilation: Sequence[int],
 ) -> list[Tensor]:
     """The gradients of input, offset, weight, then of bias and mask where those are given."""
-    given = (grad, input, offset, weight, bias, mask)
-    settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    given = (grad, input, offset, weight, bias, mask, ConvolutionRule(stride, padding, dilation))
     # As the result was: autocast may be on where gradients are asked for, and would cut the products inside.
     with torch.autocast(input.device.type, enabled=False):
-        return run("deform_conv2d_backward", input.device.type, *given, **settings)  # type: ignore[no-any-return]
+        return run("deform_conv2d_backward", input.device.type, *given)  # type: ignore[no-any-return]
 
 
 @register_fake("deform_conv2d_backward")
@@ -131,9 +128,7 @@ def _(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    *rule: Any,
 ) -> list[Tensor]:
     return [t.new_empty(t.shape) for t in (input, offset, weight, bias, mask) if t is not None]
 

@@ -47,7 +47,7 @@ _ran: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """Which backend runs an op, and the sentence `boxwright doctor` prints about it."""
 
     op: str
@@ -69,11 +69,15 @@ def use_backend(name: str | None) -> Iterator[None]:
 
 
 def forced_backend() -> str | None:
-    """The backend that `use_backend` forces here; carried by hand into threads, which do not inherit it."""
+    """The backend that `use_backend` forces here, or None where the device decides.
+
+    For code that has a fast way of its own: under "reference" it must take the plain one. Threads do not inherit the
+    choice, so it is carried into them by hand; torch's compiler cannot trace the question.
+    """
     return _forced.get()
 
 
-def backend_for(op: str, device: Any = "cpu") -> Choice:
+def backend_for(op: str, device: Any = "cpu") -> BackendChoice:
     """What would run `op` for tensors on `device` (a name or a torch.device) at this point of the program."""
     if op not in _FILE:
         raise BackendError(f"unknown op {op!r}; expected one of {', '.join(OPS)}")
@@ -93,8 +97,18 @@ def run(op: str, device_type: str, *args: Any, **kwargs: Any) -> Any:
     return choice.function(*args, **kwargs)
 
 
+def on_host(file: str) -> Any:
+    """The functions of `ops/cpu/<file>`, or under `use_backend("reference")` those of `ops/reference/<file>`.
+
+    For what is made of the host's arrays wherever the tensors are, the metric and the resizing of pictures: no device
+    decides, and there is nothing that the gpu backend could take over.
+    """
+    backend = "reference" if _forced.get() == "reference" else "cpu"
+    return import_module(f"boxwright.ops.{backend}.{file}")
+
+
 @cache
-def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool) -> Choice:
+def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool) -> BackendChoice:
     if op in _ON_HOST:
         device_type = "cpu"
     if forced is not None:
@@ -107,10 +121,10 @@ def _choose(op: str, device_type: str, forced: str | None, is_interpreting: bool
         return _reference(op, trouble)
     kind = {"cpu": "Numba", "gpu": "Triton"}[backend]
     why = f": {_ON_HOST[op]}" if op in _ON_HOST else f" for device type {device_type!r}"
-    return Choice(op=op, backend=backend, reason=f"{kind} kernels{why}", function=function)
+    return BackendChoice(op=op, backend=backend, reason=f"{kind} kernels{why}", function=function)
 
 
-def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Choice:
+def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> BackendChoice:
     if forced == "cpu" and device_type != "cpu":
         raise BackendError(
             f"{op}: the cpu backend is forced, but the tensors are on {device_type!r}; move them with .cpu()"
@@ -125,17 +139,17 @@ def _force(op: str, device_type: str, forced: str, is_interpreting: bool) -> Cho
         function, trouble = None, "TRITON_INTERPRET=1 was set after its kernels were made; set it before Python starts"
     if function is None:
         raise BackendError(f"{op}: the {forced} backend is forced, but cannot run: {trouble}")
-    return Choice(op=op, backend=forced, reason="forced by use_backend", function=function)
+    return BackendChoice(op=op, backend=forced, reason="forced by use_backend", function=function)
 
 
 def _is_interpreted() -> bool:
     return bool(import_module("boxwright.ops.gpu.launch").IS_INTERPRETED)
 
 
-def _reference(op: str, trouble: str) -> Choice:
+def _reference(op: str, trouble: str) -> BackendChoice:
     function, _ = _find(op, "reference")
     assert function is not None, f"every op has a definition; {op} does not"
-    return Choice(op=op, backend="reference", reason=f"plain torch: {trouble}", function=function)
+    return BackendChoice(op=op, backend="reference", reason=f"plain torch: {trouble}", function=function)
 
 
 def _find(op: str, backend: str) -> tuple[Callable[..., Any] | None, str]:

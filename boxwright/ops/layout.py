@@ -1,9 +1,18 @@
 """Memory layouts and number types that every backend agrees on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MapShapes:
+    """The maps of a pyramid without what they hold: what their gradients are made to fit."""
+
+    sizes: Sequence[int]  # B, C, H, W of the first map, then of the second, and so on
+    channels_last: bool
 
 
 def is_channels_last(features: Sequence[Tensor]) -> bool:
@@ -14,13 +23,14 @@ def is_channels_last(features: Sequence[Tensor]) -> bool:
 
 
 def memory_format(channels_last: bool) -> torch.memory_format:
+    """Torch's name of the layout B, H, W, C, or of B, C, H, W."""
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def empty_maps(like: Tensor, sizes: Sequence[int], channels_last: bool) -> list[Tensor]:
-    """Uninitialised maps; `sizes` is B, C, H, W of the first, then of the second, and so on."""
-    shapes = [tuple(sizes[i : i + 4]) for i in range(0, len(sizes), 4)]
-    layout = memory_format(channels_last)
+def empty_maps(like: Tensor, maps: MapShapes) -> list[Tensor]:
+    """Uninitialised maps of these shapes, in the type of `like` and on its device."""
+    shapes = [tuple(maps.sizes[i : i + 4]) for i in range(0, len(maps.sizes), 4)]
+    layout = memory_format(maps.channels_last)
     return [torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout) for shape in shapes]
 
 

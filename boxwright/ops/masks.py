@@ -10,6 +10,7 @@ from boxwright.errors import ShapeError
 from boxwright.ops.checks import check_boxes
 from boxwright.ops.dispatch import run
 from boxwright.ops.registration import register_fake, register_op
+from boxwright.ops.rules import PasteRule
 
 PasteMethod = Literal["sampled", "resized"]
 PASTE_METHODS = ("sampled", "resized")
@@ -39,7 +40,7 @@ def paste_masks_rle(
     """
     _check_paste(masks, boxes, size, method)
     masks, boxes = masks.detach().float().cpu(), boxes.detach().float().cpu()
-    return run("paste_masks_rle", "cpu", masks, boxes, size=tuple(size), threshold=threshold, method=method)  # type: ignore[no-any-return]
+    return run("paste_masks_rle", "cpu", masks, boxes, PasteRule((size[0], size[1]), threshold, method))  # type: ignore[no-any-return]
 
 
 def _check_paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], method: str) -> None:
@@ -54,10 +55,10 @@ def _check_paste(masks: Tensor, boxes: Tensor, size: tuple[int, int], method: st
 
 @register_op("paste_masks")
 def _paste_masks(masks: Tensor, boxes: Tensor, size: Sequence[int], threshold: float, method: str) -> Tensor:
-    settings = {"size": tuple(size), "threshold": threshold, "method": method}
-    return run("paste_masks", masks.device.type, masks, boxes, **settings)  # type: ignore[no-any-return]
+    rule = PasteRule((size[0], size[1]), threshold, method)
+    return run("paste_masks", masks.device.type, masks, boxes, rule)  # type: ignore[no-any-return]
 
 
 @register_fake("paste_masks")
-def _(masks: Tensor, boxes: Tensor, size: Sequence[int], threshold: float, method: str) -> Tensor:
+def _(masks: Tensor, boxes: Tensor, size: Sequence[int], *rest: Any) -> Tensor:
     return masks.new_empty(masks.shape[0], *size, dtype=torch.bool)

@@ -13,21 +13,22 @@ from boxwright.errors import ShapeError
 from boxwright.ops.checks import check_boxes, check_per_box
 from boxwright.ops.dispatch import run
 from boxwright.ops.registration import register_fake, register_op
+from boxwright.ops.rules import DrawingRule
 from boxwright.transfer import send
 
-Rings = Sequence[NDArray[Any] | Sequence[float]]
+Ring = NDArray[Any] | Sequence[float]  # one closed polygon: flat x, y, x, y, ...
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """The polygons of N instances end to end; a ring is one closed polygon."""
+    """The polygons of N instances end to end."""
 
     points: Tensor  # (P, 2) float64 x, y
     point_first: Tensor  # (rings + 1,) int64: the first point of each ring, and P
     ring_first: Tensor  # (N + 1,) int64: the first ring of each instance, and the number of rings
 
     @classmethod
-    def pack(cls, polygons: Sequence[Rings]) -> "Outlines":
+    def pack(cls, polygons: Sequence[Sequence[Ring]]) -> "Outlines":
         """For N instances their polygons, each flat x, y, x, y, ... -> on the CPU."""
         rings = [[np.asarray(ring) for ring in instance] for instance in polygons]
         for i, instance in enumerate(rings):
@@ -42,6 +43,7 @@ class Outlines:
         )
 
     def to(self, device: torch.device | str) -> "Outlines":
+        """The same on another device; nothing waits for it."""
         return Outlines(*(send(t, torch.device(device)) for t in (self.points, self.point_first, self.ring_first)))
 
     def __len__(self) -> int:
@@ -49,7 +51,12 @@ class Outlines:
 
 
 def rasterize_polygons(
-    polygons: Sequence[Rings], boxes: Tensor, *, size: int, min_side: float = 0.1, single_precision: bool = False
+    polygons: Sequence[Sequence[Ring]],
+    boxes: Tensor,
+    *,
+    size: int,
+    min_side: float = 0.1,
+    single_precision: bool = False,
 ) -> Tensor:
     """For N instances their polygons (each flat x, y, x, y, ... in the frame of the boxes), (N, 4) boxes
     -> (N, size, size) bool: as `rasterize_outlines`, each instance seen through its own box.
@@ -119,9 +126,8 @@ def _rasterize_outlines(
     min_side: float,
     single_precision: bool,
 ) -> Tensor:
-    settings = {"size": size, "min_side": min_side, "single_precision": single_precision}
-    given = (points, point_first, ring_first, owner, boxes)
-    return run("rasterize_outlines", boxes.device.type, *given, **settings)  # type: ignore[no-any-return]
+    given = (points, point_first, ring_first, owner, boxes, DrawingRule(size, min_side, single_precision))
+    return run("rasterize_outlines", boxes.device.type, *given)  # type: ignore[no-any-return]
 
 
 @register_fake("rasterize_outlines")
@@ -132,7 +138,6 @@ def _(
     owner: Tensor,
     boxes: Tensor,
     size: int,
-    min_side: float,
-    single_precision: bool,
+    *rest: Any,
 ) -> Tensor:
     return boxes.new_empty(boxes.shape[0], size, size, dtype=torch.bool)

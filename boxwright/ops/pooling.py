@@ -16,8 +16,9 @@ from torch import Tensor
 from boxwright.errors import ShapeError
 from boxwright.ops.checks import check_boxes, check_per_box
 from boxwright.ops.dispatch import forced_backend, run, use_backend
-from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last
+from boxwright.ops.layout import MapShapes, at_least_float32, empty_maps, empty_pooled, is_channels_last
 from boxwright.ops.registration import register_fake, register_op
+from boxwright.ops.rules import AlignRule, PoolingRule
 
 MAX_COORDINATE = float(1 << 24)
 
@@ -110,10 +111,6 @@ def _prepare(
     return list(features), rois, batch_index.long(), levels.long()
 
 
-def _sizes(features: Sequence[Tensor]) -> list[int]:
-    return [n for f in features for n in f.shape]
-
-
 @register_op("roi_align", has_gradient=True)
 def _roi_align(
     features: Sequence[Tensor],
@@ -125,32 +122,8 @@ def _roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    return run(  # type: ignore[no-any-return]
-        "roi_align",
-        rois.device.type,
-        features,
-        rois,
-        batch_index,
-        levels,
-        scales=scales,
-        output_size=tuple(output_size),
-        sampling_ratio=sampling_ratio,
-        aligned=aligned,
-    )
-
-
-@register_fake("roi_align")
-def _(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    scales: Sequence[float],
-    output_size: Sequence[int],
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    return empty_pooled(features, rois.shape[0], output_size)
+    rule = _align_rule(scales, output_size, sampling_ratio, aligned)
+    return run("roi_align", rois.device.type, features, rois, batch_index, levels, rule)  # type: ignore[no-any-return]
 
 
 @register_op("roi_align_backward")
@@ -166,36 +139,12 @@ def _roi_align_backward(
     sampling_ratio: int,
     aligned: bool,
 ) -> list[Tensor]:
-    return run(  # type: ignore[no-any-return]
-        "roi_align_backward",
-        rois.device.type,
-        grad,
-        rois,
-        batch_index,
-        levels,
-        sizes=sizes,
-        channels_last=channels_last,
-        scales=scales,
-        output_size=tuple(output_size),
-        sampling_ratio=sampling_ratio,
-        aligned=aligned,
-    )
+    maps, rule = MapShapes(sizes, channels_last), _align_rule(scales, output_size, sampling_ratio, aligned)
+    return run("roi_align_backward", rois.device.type, grad, rois, batch_index, levels, maps, rule)  # type: ignore[no-any-return]
 
 
-@register_fake("roi_align_backward")
-def _(
-    grad: Tensor,
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    sizes: Sequence[int],
-    channels_last: bool,
-    scales: Sequence[float],
-    output_size: Sequence[int],
-    sampling_ratio: int,
-    aligned: bool,
-) -> list[Tensor]:
-    return empty_maps(grad, sizes, channels_last)
+def _align_rule(scales: Sequence[float], output_size: Sequence[int], sampling_ratio: int, aligned: bool) -> AlignRule:
+    return AlignRule(scales, (output_size[0], output_size[1]), sampling_ratio, aligned)
 
 
 @register_op("roi_pool", has_gradient=True)
@@ -208,8 +157,65 @@ def _roi_pool(
     output_size: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     """The maxima, and where in its map (y * W + x, or -1) each was found."""
-    settings = {"scales": scales, "output_size": tuple(output_size)}
-    return run("roi_pool", rois.device.type, features, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
+    rule = _pooling_rule(scales, output_size)
+    return run("roi_pool", rois.device.type, features, rois, batch_index, levels, rule)  # type: ignore[no-any-return]
+
+
+@register_op("roi_pool_backward")
+def _roi_pool_backward(
+    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, sizes: Sequence[int], channels_last: bool
+) -> list[Tensor]:
+    maps = MapShapes(sizes, channels_last)
+    return run("roi_pool_backward", grad.device.type, grad, where, batch_index, levels, maps)  # type: ignore[no-any-return]
+
+
+@register_op("roi_crop", has_gradient=True)
+def _roi_crop(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    batch_index: Tensor,
+    levels: Tensor,
+    scales: Sequence[float],
+    output_size: Sequence[int],
+) -> Tensor:
+    rule = _pooling_rule(scales, output_size)
+    return run("roi_crop", rois.device.type, features, rois, batch_index, levels, rule)  # type: ignore[no-any-return]
+
+
+@register_op("roi_crop_backward")
+def _roi_crop_backward(
+    grad: Tensor,
+    rois: Tensor,
+    batch_index: Tensor,
+    levels: Tensor,
+    sizes: Sequence[int],
+    channels_last: bool,
+    scales: Sequence[float],
+    output_size: Sequence[int],
+) -> list[Tensor]:
+    maps, rule = MapShapes(sizes, channels_last), _pooling_rule(scales, output_size)
+    return run("roi_crop_backward", rois.device.type, grad, rois, batch_index, levels, maps, rule)  # type: ignore[no-any-return]
+
+
+def _pooling_rule(scales: Sequence[float], output_size: Sequence[int]) -> PoolingRule:
+    return PoolingRule(scales, (output_size[0], output_size[1]))
+
+
+# Results without data, and gradients to be, look alike for all three: `rest` is what only the numbers depend on.
+
+
+@register_fake("roi_align")
+@register_fake("roi_crop")
+def _(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    batch_index: Tensor,
+    levels: Tensor,
+    scales: Sequence[float],
+    output_size: Sequence[int],
+    *rest: Any,
+) -> Tensor:
+    return empty_pooled(features, rois.shape[0], output_size)
 
 
 @register_fake("roi_pool")
@@ -225,73 +231,19 @@ def _(
     return out, torch.empty_like(out, dtype=torch.int64)
 
 
-@register_op("roi_pool_backward")
-def _roi_pool_backward(
-    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, sizes: Sequence[int], channels_last: bool
-) -> list[Tensor]:
-    given = (grad, where, batch_index, levels)
-    return run("roi_pool_backward", grad.device.type, *given, sizes=sizes, channels_last=channels_last)  # type: ignore[no-any-return]
-
-
+@register_fake("roi_align_backward")
 @register_fake("roi_pool_backward")
-def _(
-    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, sizes: Sequence[int], channels_last: bool
-) -> list[Tensor]:
-    return empty_maps(grad, sizes, channels_last)
-
-
-@register_op("roi_crop", has_gradient=True)
-def _roi_crop(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    scales: Sequence[float],
-    output_size: Sequence[int],
-) -> Tensor:
-    settings = {"scales": scales, "output_size": tuple(output_size)}
-    return run("roi_crop", rois.device.type, features, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
-
-
-@register_fake("roi_crop")
-def _(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    scales: Sequence[float],
-    output_size: Sequence[int],
-) -> Tensor:
-    return empty_pooled(features, rois.shape[0], output_size)
-
-
-@register_op("roi_crop_backward")
-def _roi_crop_backward(
-    grad: Tensor,
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    sizes: Sequence[int],
-    channels_last: bool,
-    scales: Sequence[float],
-    output_size: Sequence[int],
-) -> list[Tensor]:
-    settings = {"sizes": sizes, "channels_last": channels_last, "scales": scales, "output_size": tuple(output_size)}
-    return run("roi_crop_backward", rois.device.type, grad, rois, batch_index, levels, **settings)  # type: ignore[no-any-return]
-
-
 @register_fake("roi_crop_backward")
 def _(
     grad: Tensor,
-    rois: Tensor,
+    place: Tensor,
     batch_index: Tensor,
     levels: Tensor,
     sizes: Sequence[int],
     channels_last: bool,
-    scales: Sequence[float],
-    output_size: Sequence[int],
+    *rest: Any,
 ) -> list[Tensor]:
-    return empty_maps(grad, sizes, channels_last)
+    return empty_maps(grad, MapShapes(sizes, channels_last))
 
 
 # Gradients. The backward pass may run in a thread of the autograd engine, which does not see `use_backend` of the
@@ -301,7 +253,7 @@ def _(
 def _note(ctx: Any, inputs: tuple[Any, ...]) -> None:
     features, _, batch_index, levels = inputs[:4]
     ctx.save_for_backward(inputs[1], batch_index, levels)
-    ctx.sizes, ctx.channels_last = _sizes(features), is_channels_last(features)
+    ctx.sizes, ctx.channels_last = [n for f in features for n in f.shape], is_channels_last(features)
     ctx.settings, ctx.backend = inputs[4:], forced_backend()
 
 

@@ -1,6 +1,6 @@
 """From many overlapping boxes to few: greedy and soft suppression, voting. No gradients."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from boxwright.ops.checks import check_boxes, check_per_box
 from boxwright.ops.dispatch import run
 from boxwright.ops.layout import at_least_float32
 from boxwright.ops.registration import register_fake, register_op
+from boxwright.ops.rules import DecayRule, SuppressionRule, VotingRule
 
 Scoring = Literal["id", "temp_avg", "avg", "iou_avg", "generalized_avg", "quasi_sum"]
 SOFT_METHODS = ("linear", "gaussian")
@@ -135,12 +136,12 @@ def _prepare(boxes: Tensor, scores: Tensor, groups: Tensor) -> tuple[Tensor, Ten
 def _nms_keep(
     boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, offset: float, inclusive: bool
 ) -> Tensor:
-    settings = {"iou_threshold": iou_threshold, "offset": offset, "inclusive": inclusive}
-    return run("nms_keep", boxes.device.type, boxes, scores, groups, **settings)  # type: ignore[no-any-return]
+    rule = SuppressionRule(iou_threshold, offset, inclusive)
+    return run("nms_keep", boxes.device.type, boxes, scores, groups, rule)  # type: ignore[no-any-return]
 
 
 @register_fake("nms_keep")
-def _(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, offset: float, inclusive: bool) -> Tensor:
+def _(boxes: Tensor, *rest: Any) -> Tensor:
     return boxes.new_empty(boxes.shape[0], dtype=torch.bool)
 
 
@@ -156,27 +157,12 @@ def _soft_nms(
     offset: float,
 ) -> tuple[Tensor, Tensor]:
     """New scores and which boxes are kept, in the order of the input: shapes that do not depend on the data."""
-    settings = {
-        "method": method,
-        "sigma": sigma,
-        "iou_threshold": iou_threshold,
-        "min_score": min_score,
-        "offset": offset,
-    }
-    return run("soft_nms", boxes.device.type, boxes, scores, groups, **settings)  # type: ignore[no-any-return]
+    rule = DecayRule(method, sigma, iou_threshold, min_score, offset)
+    return run("soft_nms", boxes.device.type, boxes, scores, groups, rule)  # type: ignore[no-any-return]
 
 
 @register_fake("soft_nms")
-def _(
-    boxes: Tensor,
-    scores: Tensor,
-    groups: Tensor,
-    method: str,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    offset: float,
-) -> tuple[Tensor, Tensor]:
+def _(boxes: Tensor, scores: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(scores), torch.empty_like(scores, dtype=torch.bool)
 
 
@@ -194,21 +180,10 @@ def _box_voting(
     offset: float,
 ) -> tuple[Tensor, Tensor]:
     given = (kept_boxes, kept_scores, kept_groups, all_boxes, all_scores, all_groups)
-    settings = {"iou_threshold": iou_threshold, "scoring": scoring, "beta": beta, "offset": offset}
-    return run("box_voting", kept_boxes.device.type, *given, **settings)  # type: ignore[no-any-return]
+    rule = VotingRule(iou_threshold, scoring, beta, offset)
+    return run("box_voting", kept_boxes.device.type, *given, rule)  # type: ignore[no-any-return]
 
 
 @register_fake("box_voting")
-def _(
-    kept_boxes: Tensor,
-    kept_scores: Tensor,
-    kept_groups: Tensor,
-    all_boxes: Tensor,
-    all_scores: Tensor,
-    all_groups: Tensor,
-    iou_threshold: float,
-    scoring: str,
-    beta: float,
-    offset: float,
-) -> tuple[Tensor, Tensor]:
+def _(kept_boxes: Tensor, kept_scores: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(kept_boxes), torch.empty_like(kept_scores)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from boxwright import ops
 from boxwright.errors import ShapeError
 from boxwright.ops.reference.box_voting import box_voting as definition
+from boxwright.ops.rules import VotingRule
 from tests.ops.cases import COUNTS, random_boxes, random_index, seeded
 
 KEPT = torch.tensor([[0.0, 0, 10, 10]]).double()
@@ -77,7 +78,7 @@ def test_the_kernel_matches_the_definition(cpu, scoring, n):
     settings = {"iou_threshold": 0.5, "scoring": scoring, "beta": 1.5, "offset": 1.0}
     named = {"kept_groups": groups[kept], "all_groups": groups}
     found = ops.box_voting(every[kept], scores[kept], every, scores, **named, **settings)
-    for a, b in zip(found, definition(*given, **settings), strict=True):
+    for a, b in zip(found, definition(*given, VotingRule(**settings)), strict=True):
         assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 

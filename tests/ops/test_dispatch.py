@@ -62,6 +62,27 @@ def test_blocks_nest_and_end(ran):
     assert ops.backend_for("nms_keep").backend == "cpu"
 
 
+def test_what_is_forced_can_be_asked():
+    assert ops.forced_backend() is None
+    with ops.use_backend("reference"):
+        assert ops.forced_backend() == "reference"
+        with ops.use_backend(None):
+            assert ops.forced_backend() is None
+    assert ops.forced_backend() is None
+
+
+HOST_FILES = ["coco_match", "coco_resample", "coco_runs", "resize", "resize_normalised", "resize_runs"]
+
+
+@pytest.mark.parametrize("file", HOST_FILES)
+@pytest.mark.parametrize(
+    ("forced", "expected"), [(None, "cpu"), ("cpu", "cpu"), ("gpu", "cpu"), ("reference", "reference")]
+)
+def test_the_host_s_own_work_leaves_its_kernels_for_the_definition_alone(file, forced, expected):
+    with ops.use_backend(forced):
+        assert dispatch.on_host(file).__name__ == f"boxwright.ops.{expected}.{file}"
+
+
 def test_other_threads_are_left_alone():
     found = []
     with ops.use_backend("reference"):

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from boxwright import ops
 from boxwright.errors import ShapeError
 from boxwright.ops.reference.paste_masks import paste_masks as definition
+from boxwright.ops.rules import PasteRule
 from tests.ops.cases import seeded
 
 METHODS = ["sampled", "resized"]
@@ -123,7 +124,7 @@ def test_the_kernel_matches_the_definition_to_the_bit(cpu, method, n):
     masks, size = random_masks(n), (90, 110)
     for threshold in (0.5, 0.3):
         found = ops.paste_masks(masks, boxes, size, threshold=threshold, method=method)
-        assert torch.equal(found, definition(masks, boxes, size=size, threshold=threshold, method=method))
+        assert torch.equal(found, definition(masks, boxes, PasteRule(size, threshold, method)))
     assert n < 60 or found.any()
 
 

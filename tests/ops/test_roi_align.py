@@ -8,7 +8,9 @@ from torch.testing import assert_close
 
 from boxwright import ops
 from boxwright.errors import ShapeError
+from boxwright.ops.layout import MapShapes
 from boxwright.ops.reference import roi_align as definition
+from boxwright.ops.rules import AlignRule
 from tests.ops.cases import awkward_rois, bad_rois, random_boxes, random_index, random_maps, seeded
 
 # The value at row y and column x is 10 y + x: what is linear stays exact under bilinear sampling.
@@ -306,11 +308,11 @@ def test_what_does_not_fit_is_refused(change, error):
 def test_the_definition_takes_one_map_at_a_time():
     # Its gradient is torch's own: no second formula to be wrong.
     maps = [m.requires_grad_() for m in random_maps((6, 6), dtype=torch.float64)]
-    settings = {"scales": [1.0], "output_size": (2, 2), "sampling_ratio": 0, "aligned": True}
+    rule = AlignRule(scales=[1.0], output_size=(2, 2), sampling_ratio=0, aligned=True)
     rois, index = torch.tensor([[0.5, 0.5, 5, 5]]).double(), zeros(1)
-    pooled = definition.roi_align(maps, rois, index, index, **settings)
+    pooled = definition.roi_align(maps, rois, index, index, rule)
     (direct,) = torch.autograd.grad(pooled.sum(), maps)
     (own,) = definition.roi_align_backward(
-        torch.ones_like(pooled), rois, index, index, sizes=[2, 3, 6, 6], channels_last=False, **settings
+        torch.ones_like(pooled), rois, index, index, MapShapes([2, 3, 6, 6], channels_last=False), rule
     )
     assert_close(own, direct)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from boxwright import ops
 from boxwright.errors import ShapeError
 from boxwright.ops.reference.soft_nms import soft_nms as definition
+from boxwright.ops.rules import DecayRule
 from tests.ops.cases import COUNTS, random_boxes, random_index, seeded
 
 # IoU with the first: 1/2 and 0
@@ -78,7 +79,7 @@ def test_12000_boxes_match_the_definition(cpu, method):
     scores = torch.rand(12_000, generator=seeded(5))
     settings = {"method": method, "sigma": 0.5, "iou_threshold": 0.3, "min_score": 0.2, "offset": 0.0}
     kept, new_scores = ops.soft_nms(boxes, scores, groups, **settings)
-    expected_scores, keep = definition(boxes, scores, groups, **settings)
+    expected_scores, keep = definition(boxes, scores, groups, DecayRule(**settings))
     assert sorted(kept.tolist()) == keep.nonzero()[:, 0].tolist()
     assert 0 < len(kept) < 12_000
     assert_close(new_scores, expected_scores[kept], rtol=1e-5, atol=1e-6)

@@ -3,11 +3,13 @@
 import numpy as np
 from torch import Tensor
 
-from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.iou import overlap_of
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.threads import run_chunks
+from boxwright.ops.rules import VotingRule
 
-SCORINGS = ("id", "avg", "iou_avg", "generalized_avg", "quasi_sum", "temp_avg")
+# A scoring as the kernel knows it.
+NUMBERS = {"id": 0, "avg": 1, "iou_avg": 2, "generalized_avg": 3, "quasi_sum": 4, "temp_avg": 5}
 BOXES_PER_CHUNK = 16
 
 
@@ -18,17 +20,13 @@ def box_voting(
     all_boxes: Tensor,
     all_scores: Tensor,
     all_groups: Tensor,
-    *,
-    iou_threshold: float,
-    scoring: str,
-    beta: float,
-    offset: float,
+    rule: VotingRule,
 ) -> tuple[Tensor, Tensor]:
     """As `reference.box_voting`; the votes are summed in float64."""
     new_boxes, new_scores = kept_boxes.clone(), kept_scores.clone()
     given = [t.contiguous().numpy() for t in (kept_boxes, kept_groups, all_boxes, all_scores, all_groups)]
     kind = given[0].dtype.type
-    settings = kind(iou_threshold), SCORINGS.index(scoring), float(beta), kind(offset)
+    settings = kind(rule.iou_threshold), NUMBERS[rule.scoring], float(rule.beta), kind(rule.offset)
     targets = new_boxes.numpy(), new_scores.numpy()
     run_chunks(lambda begin, end: _vote(*given, *settings, begin, end, *targets), len(kept_boxes), BOXES_PER_CHUNK)
     return new_boxes, new_scores
@@ -36,24 +34,14 @@ def box_voting(
 
 @exact_kernel
 def _vote(kept, kept_group, boxes, scores, group, threshold, scoring, beta, offset, begin, end, new_boxes, new_scores):
-    """kept (K, 4), boxes (N, 4) -> new_boxes (K, 4), new_scores (K,), for the boxes begin..end. Letters as SCORINGS."""
+    """kept (K, 4), boxes (N, 4) -> new_boxes (K, 4), new_scores (K,), for the boxes begin..end; scoring is a number."""
     for k in range(begin, end):
         num_votes, weight_sum, score_sum, iou_sum = 0, 0.0, 0.0, 0.0
         box_sum = np.zeros(4)
         for i in range(len(boxes)):
             if group[i] != kept_group[k]:
                 continue
-            inter, union = overlap(
-                kept[k, 0],
-                kept[k, 1],
-                kept[k, 2],
-                kept[k, 3],
-                boxes[i, 0],
-                boxes[i, 1],
-                boxes[i, 2],
-                boxes[i, 3],
-                offset,
-            )
+            inter, union = overlap_of(kept, k, boxes, i, offset)
             iou = inter / union if union != 0 else union
             if not iou >= threshold:
                 continue

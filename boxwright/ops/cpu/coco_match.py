@@ -81,6 +81,7 @@ def group_detections(image, category, score, limit, num_categories):
 
 @exact_kernel
 def grown(array):
+    """A copy with as much room again behind it."""
     larger = np.empty(2 * len(array), array.dtype)
     larger[: len(array)] = array
     return larger

@@ -4,7 +4,7 @@ Letters: P output positions (oh * ow), T taps (kh * kw), D groups of channels wi
 convolution, C channels. The matrix of one image is (G, P, T * C / G); positions are taken in slices that fit a cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from boxwright.ops.cpu.kernel import exact_kernel, kernel
 from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.layout import at_least_float32, is_channels_last, memory_format
+from boxwright.ops.rules import ConvolutionRule
 
 VALUES_PER_SLICE = 1 << 21
 POSITIONS_PER_CHUNK = 64
@@ -45,14 +46,11 @@ def deform_conv2d(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    rule: ConvolutionRule,
 ) -> Tensor:
     """As `reference.deform_conv2d`."""
     maps = _channels_last_array(input)
-    shape = _shape(input, offset, weight, mask, stride, padding, dilation)
+    shape = _shape(input, offset, weight, mask, rule)
     flat_weight = _flat_weight(weight, shape).transpose(1, 2)
     # Laid out channels-last and returned as it is: autograd lets nobody write into a view of what an op has made.
     sizes = (len(input), weight.shape[0], *shape.out_size)
@@ -75,14 +73,11 @@ def deform_conv2d_backward(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    rule: ConvolutionRule,
 ) -> list[Tensor]:
     """As `reference.deform_conv2d_backward`; bitwise the same however many threads run."""
     maps = _channels_last_array(input)
-    shape = _shape(input, offset, weight, mask, stride, padding, dilation)
+    shape = _shape(input, offset, weight, mask, rule)
     flat_weight = _flat_weight(weight, shape)
     # (B, G, P, O / G)
     grads = at_least_float32(grad).flatten(2).unflatten(1, (shape.num_groups, -1)).transpose(2, 3)
@@ -109,21 +104,14 @@ def deform_conv2d_backward(
     return [f.to(t.dtype).contiguous() for f, t in zip(found, given, strict=True)]
 
 
-def _shape(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> _Shape:
+def _shape(input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, rule: ConvolutionRule) -> _Shape:
     num_taps = weight.shape[2] * weight.shape[3]
     out_size = tuple(offset.shape[2:])
     tap = torch.arange(num_taps)
-    tap_places = torch.stack((tap // weight.shape[3] * dilation[0], tap % weight.shape[3] * dilation[1]), dim=1)
-    rows = torch.arange(out_size[0]) * stride[0] - padding[0]
-    columns = torch.arange(out_size[1]) * stride[1] - padding[1]
+    row, column = tap // weight.shape[3], tap % weight.shape[3]
+    tap_places = torch.stack((row * rule.dilation[0], column * rule.dilation[1]), dim=1)
+    rows = torch.arange(out_size[0]) * rule.stride[0] - rule.padding[0]
+    columns = torch.arange(out_size[1]) * rule.stride[1] - rule.padding[1]
     corners = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).view(-1, 1, 1, 2)
     # (B, D * T * 2, oh, ow) -> (B, P, D, T, 2)
     moved = at_least_float32(offset).flatten(2).transpose(1, 2).unflatten(2, (-1, num_taps, 2))

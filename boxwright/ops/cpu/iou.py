@@ -41,6 +41,12 @@ def overlap(ax1, ay1, ax2, ay2, bx1, by1, bx2, by2, offset):
 
 
 @exact_kernel
+def overlap_of(a, i, b, j, offset):
+    """Row i of boxes a (N, 4) and row j of boxes b (M, 4), as `overlap`."""
+    return overlap(a[i, 0], a[i, 1], a[i, 2], a[i, 3], b[j, 0], b[j, 1], b[j, 2], b[j, 3], offset)
+
+
+@exact_kernel
 def _iou_rows(a, b, offset, begin, end, out):
     """a (N, 4), b (4, M) -> out (N, M), rows begin..end."""
     for i in range(begin, end):

@@ -10,25 +10,20 @@ from torch import Tensor
 from boxwright.ops.cpu.iou import overlap
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.threads import run_chunks
+from boxwright.ops.rules import SuppressionRule
 
 # Groups are handed out one by one where there is this much to compare; below, threads would cost more than they save.
 PAIRS_WORTH_THREADS = 1 << 22
 
 
-def nms_keep(
-    boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold: float, offset: float, inclusive: bool
-) -> Tensor:
+def nms_keep(boxes: Tensor, scores: Tensor, groups: Tensor, rule: SuppressionRule) -> Tensor:
     """As `reference.nms_keep`, to the bit."""
     # NumPy around the kernel: torch would wake its threads for each of these small steps.
     order, first = order_groups(scores.numpy(), groups.numpy())
     columns = np.ascontiguousarray(boxes.numpy()[order].T)
-    kind = columns.dtype.type
-    stays = np.ones(len(order), np.int32)
-    run_chunks(
-        lambda begin, end: _suppress(columns, first, kind(iou_threshold), kind(offset), inclusive, begin, end, stays),
-        len(first) - 1,
-        _groups_per_chunk(first),
-    )
+    kind, stays = columns.dtype.type, np.ones(len(order), np.int32)
+    given = columns, first, kind(rule.iou_threshold), kind(rule.offset), rule.inclusive
+    run_chunks(lambda begin, end: _suppress(*given, begin, end, stays), len(first) - 1, _groups_per_chunk(first))
     keep = np.empty(len(order), np.bool_)
     keep[order] = stays
     return torch.from_numpy(keep)

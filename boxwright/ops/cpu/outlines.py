@@ -7,6 +7,7 @@ from torch import Tensor
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.reference.outlines import MAX_PLACE
+from boxwright.ops.rules import DrawingRule
 
 CHUNK = 8
 _FARTHEST = np.float64(MAX_PLACE)
@@ -18,19 +19,16 @@ def rasterize_outlines(
     ring_first: Tensor,
     owner: Tensor,
     boxes: Tensor,
-    *,
-    size: int,
-    min_side: float,
-    single_precision: bool,
+    rule: DrawingRule,
 ) -> Tensor:
     """As `reference.rasterize_outlines`, to the bit."""
     outlines = tuple(t.contiguous().numpy() for t in (points, point_first, ring_first))
     regions = owner.contiguous().numpy(), boxes.float().contiguous().numpy()
-    out = np.zeros((len(boxes), size, size), np.uint8)
+    out = np.zeros((len(boxes), rule.size, rule.size), np.uint8)
 
     def draw(begin: int, end: int) -> None:
-        flips = np.zeros((size + 1, size), np.uint8)
-        _draw(*outlines, *regions, np.float32(min_side), single_precision, begin, end, flips, out)
+        flips = np.zeros((rule.size + 1, rule.size), np.uint8)
+        _draw(*outlines, *regions, np.float32(rule.min_side), rule.single_precision, begin, end, flips, out)
 
     run_chunks(draw, len(boxes), CHUNK)
     return torch.from_numpy(out.view(np.bool_))

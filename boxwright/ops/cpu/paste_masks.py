@@ -13,6 +13,7 @@ from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.resize_runs import write_runs
 from boxwright.ops.cpu.threads import run_chunks
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
+from boxwright.ops.rules import PasteRule
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,18 @@ class _Given:
         _draw(self.masks, self.boxes, self.frames, self.parts, *settings, *scratch, lines, out)
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, rule: PasteRule) -> Tensor:
     """As `reference.paste_masks`, to the bit."""
-    given = _prepare(masks, boxes, size, threshold, method)
+    given = _prepare(masks, boxes, rule)
     # Fresh zeros of the system: pages that no mask touches are never written.
-    out = np.zeros((len(masks), *size), np.uint8)
+    out = np.zeros((len(masks), *rule.size), np.uint8)
     run_chunks(lambda begin, end: given.draw(begin, end, (0, 0), out[begin:end]), len(masks), 1)
     return torch.from_numpy(out.view(np.bool_))
 
 
-def paste_masks_rle(
-    masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str
-) -> list[dict[str, Any]]:
+def paste_masks_rle(masks: Tensor, boxes: Tensor, rule: PasteRule) -> list[dict[str, Any]]:
     """As `reference.paste_masks_rle`, to the byte; holds the bitmap of one box per thread."""
-    given = _prepare(masks, boxes, size, threshold, method)
+    given = _prepare(masks, boxes, rule)
     counts: list[bytes] = [b""] * len(masks)
 
     def encode(begin: int, end: int) -> None:
@@ -63,17 +62,17 @@ def paste_masks_rle(
             # Down the columns; a column has at most a run per pixel and one to leave the box.
             runs = np.empty(bits.shape[2] * (bits.shape[1] + 1) + 1, np.int64)
             text = np.empty(len(runs) * 8, np.uint8)
-            counts[i] = text[: _encode(bits[0], top, left, *size, runs, text)].tobytes()
+            counts[i] = text[: _encode(bits[0], top, left, *rule.size, runs, text)].tobytes()
 
     run_chunks(encode, len(masks), 1)
-    return [{"size": list(size), "counts": c} for c in counts]
+    return [{"size": list(rule.size), "counts": c} for c in counts]
 
 
-def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float, method: str) -> _Given:
+def _prepare(masks: Tensor, boxes: Tensor, rule: PasteRule) -> _Given:
     given = boxes.float().numpy()
     is_good = np.isfinite(given).all(axis=1)
     limited = np.clip(np.where(is_good[:, None], given, np.float32(0)), -MAX_COORDINATE, MAX_COORDINATE)
-    is_sampled = method == "sampled"
+    is_sampled = rule.method == "sampled"
     if is_sampled:
         is_good &= (limited[:, 2:] > limited[:, :2]).all(axis=1)
         first, last = np.floor(limited[:, 1::-1]) - 1, np.ceil(limited[:, :1:-1])
@@ -84,7 +83,7 @@ def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
         centre = (limited[:, :1:-1] + limited[:, 1::-1]) * np.float32(0.5)
         first, last = np.trunc(centre - half), np.trunc(centre + half)
     frames = np.concatenate((first, last), axis=1).astype(np.int64)
-    begin, end = np.maximum(frames[:, :2], 0), np.minimum(frames[:, 2:] + 1, size)
+    begin, end = np.maximum(frames[:, :2], 0), np.minimum(frames[:, 2:] + 1, rule.size)
     parts = np.stack((begin, end), axis=2).reshape(-1, 4)
     parts[~is_good | (end <= begin).any(axis=1)] = 0
     return _Given(
@@ -92,7 +91,7 @@ def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
         boxes=limited,
         frames=frames,
         parts=parts,
-        threshold=np.float32(threshold),
+        threshold=np.float32(rule.threshold),
         is_sampled=is_sampled,
     )
 
@@ -101,32 +100,15 @@ def _prepare(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: flo
 def _draw(masks, boxes, frames, parts, threshold, is_sampled, begin, end, origin_y, origin_x, index, share, lines, out):
     """See `_Given.draw`. Scratch: index and share (2, n), lines (2, 2, columns).
 
-    For every pixel of the part, along y and along x: the mask's cell before it, of which 0 is the border, and the share
-    of the next. Two rows of cells about a row of pixels are spread to its width: the inner loops read in order.
+    Two rows of cells about a row of pixels are spread to its width: the inner loops read in order.
     """
-    one, half = np.float32(1), np.float32(0.5)
-    height, width = masks.shape[1:]
+    one = np.float32(1)
     for i in range(begin, end):
         rows, columns = parts[i, 1] - parts[i, 0], parts[i, 3] - parts[i, 2]
         if rows <= 0 or columns <= 0:
             continue
         for axis in range(2):
-            cells, first, start = masks.shape[1 + axis], parts[i, 2 * axis], frames[i, axis]
-            low, high, size = boxes[i, 1 - axis], boxes[i, 3 - axis], np.float32(cells)
-            scale = np.float32((cells + 2) / max(frames[i, 2 + axis] - start + 1, 1))
-            for k in range(parts[i, 2 * axis + 1] - first):
-                if is_sampled:
-                    place = (np.float32(first + k) + half - low) / (high - low) * np.float32(2) - one
-                    place = fused(place + one, size * half, -half)
-                    if not (place >= -one and place < size):
-                        index[axis, k], share[axis, k] = 0, 0
-                        continue
-                else:
-                    place = (np.float32(first + k - start) + half) * scale - half
-                    place = max(place, np.float32(0))
-                before = np.floor(place)
-                index[axis, k] = int(before) + (1 if is_sampled else 0)
-                share[axis, k] = place - before
+            _place(axis, masks.shape[1 + axis], boxes[i], frames[i], parts[i], is_sampled, index[axis], share[axis])
         held = (-1, -1)  # which row of cells each of the two lines holds
         for y in range(rows):
             for row in range(index[0, y], index[0, y] + 2):
@@ -134,13 +116,7 @@ def _draw(masks, boxes, frames, parts, threshold, is_sampled, begin, end, origin
                 if held[slot] == row:
                     continue
                 held = (row, held[1]) if slot == 0 else (held[0], row)
-                is_border = row < 1 or row > height
-                for x in range(columns):
-                    k = index[1, x]
-                    left = np.float32(0) if is_border or k < 1 or k > width else masks[i, row - 1, k - 1]
-                    right = np.float32(0) if is_border or k >= width else masks[i, row - 1, k]
-                    lines[slot, 0, x] = left if is_sampled else left * (one - share[1, x]) + right * share[1, x]
-                    lines[slot, 1, x] = right
+                _spread_row(masks[i], row, index[1, :columns], share[1], is_sampled, lines[slot])
             upper, lower = index[0, y] & 1, 1 - (index[0, y] & 1)
             down, up = share[0, y], one - share[0, y]
             target = out[i - begin, y + parts[i, 0] - origin_y]
@@ -156,6 +132,45 @@ def _draw(masks, boxes, frames, parts, threshold, is_sampled, begin, end, origin
             else:
                 for x in range(columns):
                     target[at + x] = lines[upper, 0, x] * up + lines[lower, 0, x] * down > threshold
+
+
+@exact_kernel
+def _place(axis, cells, box, frame, part, is_sampled, index, share):
+    """For every pixel of the part along y or x: the mask's cell before it, of which 0 is the border, and the share of
+    the next.
+    """
+    one, half = np.float32(1), np.float32(0.5)
+    first, start, low, high, size = part[2 * axis], frame[axis], box[1 - axis], box[3 - axis], np.float32(cells)
+    scale = np.float32((cells + 2) / max(frame[2 + axis] - start + 1, 1))
+    for k in range(part[2 * axis + 1] - first):
+        if is_sampled:
+            place = (np.float32(first + k) + half - low) / (high - low) * np.float32(2) - one
+            place = fused(place + one, size * half, -half)
+            if not (place >= -one and place < size):
+                index[k], share[k] = 0, 0
+                continue
+        else:
+            place = (np.float32(first + k - start) + half) * scale - half
+            place = max(place, np.float32(0))
+        before = np.floor(place)
+        index[k] = int(before) + (1 if is_sampled else 0)
+        share[k] = place - before
+
+
+@exact_kernel
+def _spread_row(mask, row, index, share, is_sampled, line):
+    """Row `row` of cells, of which 0 is the border -> for each column the cell before it and the next in line (2, n);
+    or, for a mask that is resized, what lies between them in the first.
+    """
+    one = np.float32(1)
+    height, width = mask.shape
+    is_border = row < 1 or row > height
+    for x in range(len(index)):
+        k = index[x]
+        left = np.float32(0) if is_border or k < 1 or k > width else mask[row - 1, k - 1]
+        right = np.float32(0) if is_border or k >= width else mask[row - 1, k]
+        line[0, x] = left if is_sampled else left * (one - share[x]) + right * share[x]
+        line[1, x] = right
 
 
 @exact_kernel

@@ -18,7 +18,15 @@ from boxwright.ops.cpu.sampling import (
     spread_channels_last,
 )
 from boxwright.ops.cpu.threads import run_chunks
-from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
+from boxwright.ops.layout import (
+    MapShapes,
+    at_least_float32,
+    empty_maps,
+    empty_pooled,
+    is_channels_last,
+    memory_format,
+)
+from boxwright.ops.rules import PoolingRule
 
 # Small enough to balance threads, large enough that a chunk costs far more than handing it out.
 REGIONS_PER_CHUNK = 8
@@ -29,7 +37,7 @@ ROWS_PER_WALK = 16
 
 
 @dataclass(frozen=True)
-class Regions:
+class SortedRegions:
     """R regions sorted by level: those of level l are first[l]..first[l + 1].
 
     image, row (R,): which image each reads, which row of the pooled tensor it is. geometry (R, 4): y start, y bin, x
@@ -45,11 +53,12 @@ class Regions:
     is_clamped: bool
     num_bins: tuple[int, int]
 
-    def of_level(self, level: int) -> "Regions":
+    def of_level(self, level: int) -> "SortedRegions":
+        """Those of one level, as the only level there is."""
         part = slice(self.first[level], self.first[level + 1])
         first = [0, part.stop - part.start]
         fields = (self.image[part], self.row[part], self.geometry[part], self.grids[part])
-        return Regions(*fields, first=first, is_clamped=self.is_clamped, num_bins=self.num_bins)
+        return SortedRegions(*fields, first=first, is_clamped=self.is_clamped, num_bins=self.num_bins)
 
     def taps(self, size: tuple[int, int], begin: int, end: int) -> tuple[NDArray[Any], ...]:
         """Image, row, number of bins, and per axis and bin the taps of the regions begin..end in maps of this size."""
@@ -79,28 +88,27 @@ def arrange(
     good: Tensor,
     batch_index: Tensor,
     levels: Tensor,
+    rule: PoolingRule,
     *,
-    num_levels: int,
-    num_bins: tuple[int, int],
     is_clamped: bool,
-) -> Regions:
+) -> SortedRegions:
     """Sorts regions by level, image and place; bad ones go to the first image of level 0, without samples."""
     level, image = (torch.where(good, t, 0).numpy() for t in (levels, batch_index))
     placed = torch.where(good[:, None], geometry, 0).numpy()
     order = np.lexsort((placed[:, 2], placed[:, 0] // ROWS_PER_WALK, image, level))
-    counts = np.bincount(level, minlength=num_levels)
-    return Regions(
+    counts = np.bincount(level, minlength=len(rule.scales))
+    return SortedRegions(
         image=image[order],
         row=order,
         geometry=placed[order],
         grids=torch.where(good[:, None], grids, 0).numpy()[order],
         first=[0, *counts.cumsum().tolist()],
         is_clamped=is_clamped,
-        num_bins=num_bins,
+        num_bins=rule.output_size,
     )
 
 
-def pool_regions(features: Sequence[Tensor], regions: Regions) -> Tensor:
+def pool_regions(features: Sequence[Tensor], regions: SortedRegions) -> Tensor:
     """L maps (B, C, Hl, Wl) -> (R, C, ph, pw) in their type and layout; channels-last maps are read where they are."""
     out = allocate(empty_pooled(features, len(regions.row), regions.num_bins))
     if is_channels_last(features):
@@ -114,21 +122,21 @@ def pool_regions(features: Sequence[Tensor], regions: Regions) -> Tensor:
     return out if wide_out is out else out.copy_(wide_out)
 
 
-def spread_regions(grad: Tensor, regions: Regions, sizes: Sequence[int], channels_last: bool) -> list[Tensor]:
+def spread_regions(grad: Tensor, regions: SortedRegions, maps: MapShapes) -> list[Tensor]:
     """(R, C, ph, pw) -> the gradients of the maps, in the type of `grad`; summed in float32 or better."""
-    reads = channels_last and grad.dtype == torch.bfloat16
-    wide = (grad if reads else at_least_float32(grad)).contiguous(memory_format=memory_format(channels_last))
-    maps = [allocate(one) for one in empty_maps(wide, sizes, channels_last)]
-    spread = _spread_channels_last if channels_last else _spread_channels_first
-    for level, one in enumerate(maps):
+    reads = maps.channels_last and grad.dtype == torch.bfloat16
+    wide = (grad if reads else at_least_float32(grad)).contiguous(memory_format=memory_format(maps.channels_last))
+    grads = [allocate(one) for one in empty_maps(wide, maps)]
+    spread = _spread_channels_last if maps.channels_last else _spread_channels_first
+    for level, one in enumerate(grads):
         spread(wide, regions.of_level(level), one)
-    return [one.to(grad.dtype) for one in maps]
+    return [one.to(grad.dtype) for one in grads]
 
 
-def _pool_channels_last(one: Tensor, regions: Regions, out: Tensor) -> None:
+def _pool_channels_last(one: Tensor, regions: SortedRegions, out: Tensor) -> None:
     one = one.detach().float() if one.dtype == torch.float16 else one.detach()
     maps, target, size = flat_array(one), flat_array(out), _size(one)
-    kind = _array_type(torch.promote_types(one.dtype, torch.float32))
+    kind = at_least_float32(one[:0]).numpy().dtype
 
     def work(begin: int, end: int) -> None:
         taps = regions.taps(size[:2], begin, end)
@@ -139,7 +147,7 @@ def _pool_channels_last(one: Tensor, regions: Regions, out: Tensor) -> None:
     run_chunks(work, len(regions.row), REGIONS_PER_CHUNK)
 
 
-def _pool_channels_first(one: Tensor, regions: Regions, out: Tensor) -> None:
+def _pool_channels_first(one: Tensor, regions: SortedRegions, out: Tensor) -> None:
     maps, target, size = flat_array(one), flat_array(out), _size(one)
 
     def work(begin: int, end: int) -> None:
@@ -149,7 +157,7 @@ def _pool_channels_first(one: Tensor, regions: Regions, out: Tensor) -> None:
     run_chunks(work, len(regions.row), REGIONS_PER_CHUNK)
 
 
-def _spread_channels_last(grad: Tensor, regions: Regions, one: Tensor) -> None:
+def _spread_channels_last(grad: Tensor, regions: SortedRegions, one: Tensor) -> None:
     source, maps, size = flat_array(grad), flat_array(one), _size(one)
     taps = regions.taps(size[:2], 0, len(regions.row))
     is_narrow = one.dtype == torch.bfloat16
@@ -161,7 +169,7 @@ def _spread_channels_last(grad: Tensor, regions: Regions, one: Tensor) -> None:
     run_chunks(work, one.shape[0] * -(-one.shape[2] // ROWS_PER_BAND), 1)
 
 
-def _spread_channels_first(grad: Tensor, regions: Regions, one: Tensor) -> None:
+def _spread_channels_first(grad: Tensor, regions: SortedRegions, one: Tensor) -> None:
     source, maps, size = flat_array(grad), flat_array(one), _size(one)
     taps = regions.taps(size[:2], 0, len(regions.row))
 
@@ -175,11 +183,6 @@ def _spread_channels_first(grad: Tensor, regions: Regions, one: Tensor) -> None:
 def _size(one: Tensor) -> tuple[int, int, int]:
     """Height, width, channels."""
     return one.shape[2], one.shape[3], one.shape[1]
-
-
-def _array_type(kind: torch.dtype) -> np.dtype[Any]:
-    found: np.dtype[Any] = torch.empty(0, dtype=kind).numpy().dtype
-    return found
 
 
 def flat_array(x: Tensor) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """RoIPool on the CPU. Written for channels-last; other layouts are copied to it and back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,26 +11,28 @@ from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.memory import allocate
 from boxwright.ops.cpu.regions import are_good, flat_array, scale_rois
 from boxwright.ops.cpu.threads import run_chunks
-from boxwright.ops.layout import at_least_float32, empty_maps, empty_pooled, is_channels_last, memory_format
+from boxwright.ops.layout import (
+    MapShapes,
+    at_least_float32,
+    empty_maps,
+    empty_pooled,
+    is_channels_last,
+    memory_format,
+)
+from boxwright.ops.rules import PoolingRule
 
 REGIONS_PER_CHUNK = 8
 CHANNELS_PER_BLOCK = 64
 
 
 def roi_pool(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    *,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
+    features: Sequence[Tensor], rois: Tensor, batch_index: Tensor, levels: Tensor, rule: PoolingRule
 ) -> tuple[Tensor, Tensor]:
     """As `reference.roi_pool`."""
-    good = are_good(rois, batch_index, levels, features[0].shape[0], len(scales))
-    scaled = scale_rois(torch.where(good[:, None], rois, 0), levels, scales)
+    good = are_good(rois, batch_index, levels, features[0].shape[0], len(rule.scales))
+    scaled = scale_rois(torch.where(good[:, None], rois, 0), levels, rule.scales)
     corners = (torch.sign(scaled) * torch.floor(scaled.abs() + 0.5)).numpy()
-    like = empty_pooled(features, len(rois), output_size)
+    like = empty_pooled(features, len(rois), rule.output_size)
     shape = like.permute(0, 2, 3, 1).shape
     out = allocate(torch.empty(shape, dtype=at_least_float32(like[:0]).dtype))
     where = allocate(torch.empty(shape, dtype=torch.int64))
@@ -43,7 +46,7 @@ def roi_pool(
         def work(begin: int, end: int, maps=maps, mine=mine, size=one.shape[1:]) -> None:
             scratch = np.empty(size[0], maps.dtype), np.empty(size[0], np.int32)
             targets = flat_array(out), flat_array(where)
-            _pool(maps, *size, mine[begin:end], image, corners, output_size, *scratch, *targets)
+            _pool(maps, *size, mine[begin:end], image, corners, rule.output_size, *scratch, *targets)
 
         run_chunks(work, len(mine), REGIONS_PER_CHUNK)
     layout = memory_format(is_channels_last(features))
@@ -58,15 +61,15 @@ def as_channels_last(x: Tensor) -> Tensor:
 
 
 def roi_pool_backward(
-    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, *, sizes: Sequence[int], channels_last: bool
+    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, maps: MapShapes
 ) -> list[Tensor]:
     """As `reference.roi_pool_backward`; bitwise the same however many threads run."""
     wide = as_channels_last(grad)
     sources = flat_array(wide), flat_array(where.contiguous(memory_format=torch.channels_last))
     num_bins = grad.shape[2] * grad.shape[3]
-    maps = [allocate(one) for one in empty_maps(wide, sizes, True)]
+    grads = [allocate(one) for one in empty_maps(wide, replace(maps, channels_last=True))]
     image, level_of = batch_index.numpy(), levels.numpy()
-    for level, one in enumerate(maps):
+    for level, one in enumerate(grads):
         target = flat_array(one)
         mine = np.flatnonzero((level_of == level) & (image >= 0) & (image < len(one)))
 
@@ -74,8 +77,8 @@ def roi_pool_backward(
             _spread(*sources, size[1], mine, image, size[0], size[2] * size[3], num_bins, begin, end, target)
 
         run_chunks(work, one.shape[1], CHANNELS_PER_BLOCK)
-    layout = memory_format(channels_last)
-    return [one.to(grad.dtype).contiguous(memory_format=layout) for one in maps]
+    layout = memory_format(maps.channels_last)
+    return [one.to(grad.dtype).contiguous(memory_format=layout) for one in grads]
 
 
 @exact_kernel

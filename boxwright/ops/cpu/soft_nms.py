@@ -4,33 +4,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boxwright.ops.cpu.iou import overlap
+from boxwright.ops.cpu.iou import overlap_of
 from boxwright.ops.cpu.kernel import exact_kernel
 from boxwright.ops.cpu.nms import order_groups
 from boxwright.ops.cpu.threads import run_chunks
+from boxwright.ops.rules import DecayRule
 
 
-def soft_nms(
-    boxes: Tensor,
-    scores: Tensor,
-    groups: Tensor,
-    *,
-    method: str,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    offset: float,
-) -> tuple[Tensor, Tensor]:
+def soft_nms(boxes: Tensor, scores: Tensor, groups: Tensor, rule: DecayRule) -> tuple[Tensor, Tensor]:
     """As `reference.soft_nms`."""
     new_scores, keep = scores.clone(), torch.ones(len(boxes), dtype=torch.bool)
     # Within a group by index, not by score: of equal scores the earlier index is then the first that is found.
     order, first = order_groups(np.zeros(len(scores), np.float32), groups.numpy())
     given = boxes.contiguous().numpy(), order, first
-    settings = [boxes.numpy().dtype.type(v) for v in (sigma, iou_threshold, min_score, offset)]
+    numbers = rule.sigma, rule.iou_threshold, rule.min_score, rule.offset
+    settings = rule.method == "linear", *map(given[0].dtype.type, numbers)
     targets = new_scores.numpy(), keep.numpy()
-    run_chunks(
-        lambda begin, end: _decay(*given, method == "linear", *settings, begin, end, *targets), len(first) - 1, 1
-    )
+    run_chunks(lambda begin, end: _decay(*given, *settings, begin, end, *targets), len(first) - 1, 1)
     return new_scores, keep
 
 
@@ -53,17 +43,7 @@ def _decay(boxes, order, first, is_linear, sigma, threshold, min_score, offset, 
                 i = waiting[k]
                 if k == best:
                     continue
-                inter, union = overlap(
-                    boxes[top, 0],
-                    boxes[top, 1],
-                    boxes[top, 2],
-                    boxes[top, 3],
-                    boxes[i, 0],
-                    boxes[i, 1],
-                    boxes[i, 2],
-                    boxes[i, 3],
-                    offset,
-                )
+                inter, union = overlap_of(boxes, top, boxes, i, offset)
                 if inter > 0:
                     iou = inter / union
                     weight = one

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from boxwright.ops.gpu.iou import load_boxes, overlap, ratio
 from boxwright.ops.gpu.launch import constant, launch
+from boxwright.ops.rules import VotingRule
 
 BLOCK = 512
 
@@ -18,11 +19,7 @@ def box_voting(
     all_boxes: Tensor,
     all_scores: Tensor,
     all_groups: Tensor,
-    *,
-    iou_threshold: float,
-    scoring: str,
-    beta: float,
-    offset: float,
+    rule: VotingRule,
 ) -> tuple[Tensor, Tensor]:
     """As `reference.box_voting`."""
     given = [t.contiguous() for t in (kept_boxes, kept_scores, kept_groups, all_boxes, all_scores, all_groups)]
@@ -35,11 +32,11 @@ def box_voting(
         new_scores,
         len(all_boxes),
         like=kept_boxes,
-        THRESHOLD=iou_threshold,
-        SCORING=scoring,
-        BETA=beta,
-        INVERSE_BETA=1.0 / beta if scoring == "generalized_avg" else 0.0,
-        OFFSET=offset,
+        THRESHOLD=rule.iou_threshold,
+        SCORING=rule.scoring,
+        BETA=rule.beta,
+        INVERSE_BETA=1.0 / rule.beta if rule.scoring == "generalized_avg" else 0.0,
+        OFFSET=rule.offset,
         BLOCK=BLOCK,
     )
     return new_boxes, new_scores
@@ -61,6 +58,24 @@ def _smooth(score, BETA: tl.constexpr):
     return is_it / (is_it + is_not)
 
 
+@triton.jit
+def _score(own, total, num_votes, value, shared, SCORING: tl.constexpr, BETA: tl.constexpr, INVERSE_BETA: tl.constexpr):
+    """The sums over the votes of scores, of what the scoring makes of each, and of IoUs -> the new score."""
+    if SCORING == "id":
+        result = own
+    elif SCORING == "avg":
+        result = total / num_votes
+    elif SCORING == "iou_avg":
+        result = value / shared
+    elif SCORING == "generalized_avg":
+        result = _power(value / num_votes, INVERSE_BETA)
+    elif SCORING == "quasi_sum":
+        result = total / _power(num_votes, BETA)
+    else:
+        result = value / num_votes
+    return result
+
+
 @triton.jit(do_not_specialize=["num_boxes"])
 def _vote(
     kept, kept_scores, kept_groups, boxes, scores, groups, new_boxes, new_scores, num_boxes,
@@ -72,8 +87,8 @@ def _vote(
     ax1, ay1, ax2, ay2 = load_boxes(kept, k, True)
     own, group = tl.load(kept_scores + k), tl.load(kept_groups + k)
     zeros = tl.zeros((BLOCK,), boxes.dtype.element_ty)
-    weight, value, count, x1, y1, x2, y2 = zeros, zeros, zeros, zeros, zeros, zeros, zeros
-    shared = zeros
+    weight, value, shared, count = zeros, zeros, zeros, zeros
+    x1, y1, x2, y2 = zeros, zeros, zeros, zeros
     for block in range(0, num_boxes, BLOCK):
         index = block + tl.arange(0, BLOCK)
         is_there = index < num_boxes
@@ -96,19 +111,8 @@ def _vote(
         elif SCORING == "temp_avg":
             value += tl.where(votes, _smooth(score, BETA), 0.0)
     total, num_votes = tl.sum(weight, axis=0), tl.sum(count, axis=0)
-    result = tl.sum(value, axis=0)
-    if SCORING == "id":
-        result = own
-    elif SCORING == "avg":
-        result = total / num_votes
-    elif SCORING == "iou_avg":
-        result = result / tl.sum(shared, axis=0)
-    elif SCORING == "generalized_avg":
-        result = _power(result / num_votes, INVERSE_BETA)
-    elif SCORING == "quasi_sum":
-        result = total / _power(num_votes, BETA)
-    else:
-        result = result / num_votes
+    value, shared = tl.sum(value, axis=0), tl.sum(shared, axis=0)
+    result = _score(own, total, num_votes, value, shared, SCORING, BETA, INVERSE_BETA)
     has_votes = (num_votes > 0) & (total != 0)
     tl.store(new_scores + k, tl.where(has_votes, result, own))
     tl.store(new_boxes + 4 * k, tl.where(has_votes, tl.sum(x1, axis=0) / total, ax1))

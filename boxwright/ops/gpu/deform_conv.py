@@ -5,7 +5,7 @@ convolution, C channels. The matrix of some images is (G, B * P, T, C / G), in t
 channels-last, where the lanes of a warp read neighbouring channels; other maps are copied into it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from boxwright.ops.gpu.launch import launch, refuse_if_deterministic, sum_type
 from boxwright.ops.layout import is_channels_last, memory_format
+from boxwright.ops.rules import ConvolutionRule
 
 # Images are taken together up to this many values of the matrix: 512 MB in float32.
 VALUES_PER_STEP = 1 << 27
@@ -69,13 +70,10 @@ def deform_conv2d(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    rule: ConvolutionRule,
 ) -> Tensor:
     """As `reference.deform_conv2d`; positions are computed in float32 or better."""
-    problem = _problem(input, offset, weight, mask, stride, padding, dilation)
+    problem = _problem(input, offset, weight, mask, rule)
     out = input.new_empty(len(input), problem.positions, weight.shape[0])
     flat_weight = problem.weight.transpose(1, 2)
     for step in problem.steps():
@@ -94,14 +92,11 @@ def deform_conv2d_backward(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    rule: ConvolutionRule,
 ) -> list[Tensor]:
     """As `reference.deform_conv2d_backward`; the order of the sums of the input's gradient differs from run to run."""
     refuse_if_deterministic("deform_conv2d_backward")
-    problem = _problem(input, offset, weight, mask, stride, padding, dilation)
+    problem = _problem(input, offset, weight, mask, rule)
     kind, num_groups = sum_type(input.dtype), len(problem.weight)
     # (B, G, P, O / G)
     grads = grad.flatten(2).unflatten(1, (num_groups, -1)).transpose(2, 3)
@@ -131,15 +126,7 @@ def deform_conv2d_backward(
     return [f.to(t.dtype).contiguous() for f, t in zip(found, given, strict=True)]
 
 
-def _problem(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> _Problem:
+def _problem(input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, rule: ConvolutionRule) -> _Problem:
     num_groups, taps = input.shape[1] // weight.shape[1], weight.shape[2] * weight.shape[3]
     parts = offset.shape[1] // (2 * taps)
     channels = min(triton.next_power_of_2(input.shape[1] // parts), 256)
@@ -149,12 +136,12 @@ def _problem(
         "KERNEL_HEIGHT": weight.shape[2],
         "KERNEL_WIDTH": weight.shape[3],
         "OUT_WIDTH": offset.shape[3],
-        "STRIDE_Y": stride[0],
-        "STRIDE_X": stride[1],
-        "PADDING_Y": padding[0],
-        "PADDING_X": padding[1],
-        "DILATION_Y": dilation[0],
-        "DILATION_X": dilation[1],
+        "STRIDE_Y": rule.stride[0],
+        "STRIDE_X": rule.stride[1],
+        "PADDING_Y": rule.padding[0],
+        "PADDING_X": rule.padding[1],
+        "DILATION_Y": rule.dilation[0],
+        "DILATION_X": rule.dilation[1],
         "HAS_MASK": mask is not None,
         "ROWS": min(VALUES_PER_PROGRAM // channels, 64),
         "CHANNELS": channels,

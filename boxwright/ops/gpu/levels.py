@@ -27,6 +27,7 @@ class LevelGroup:
 
 
 def groups_of_levels(maps: Sequence[Tensor], scales: Sequence[float]) -> Iterator[LevelGroup]:
+    """The maps as as many launches as it takes, each with the scales of its levels."""
     for first in range(0, len(maps), MAX_LEVELS):
         part = list(maps[first : first + MAX_LEVELS])
         filled = part + part[:1] * (MAX_LEVELS - len(part))

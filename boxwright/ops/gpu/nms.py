@@ -12,6 +12,7 @@ from torch import Tensor
 
 from boxwright.ops.gpu.iou import load_boxes, overlap, ratio
 from boxwright.ops.gpu.launch import constant, launch
+from boxwright.ops.rules import SuppressionRule
 
 # The bits of a band take BAND * BAND / 8 bytes: 8 MB.
 BAND = 8192
@@ -19,19 +20,17 @@ TILE = tl.constexpr(64)  # boxes to a word
 ROWS = 1024
 
 
-def nms_keep(
-    boxes: Tensor, scores: Tensor, groups: Tensor, *, iou_threshold: float, offset: float, inclusive: bool
-) -> Tensor:
+def nms_keep(boxes: Tensor, scores: Tensor, groups: Tensor, rule: SuppressionRule) -> Tensor:
     """As `reference.nms_keep`, to the bit."""
     order = torch.argsort(scores, descending=True, stable=True)
     groups, by_group = torch.sort(groups[order], stable=True)
     order = order[by_group]
     boxes = boxes[order].contiguous()
-    stays = _suppress(boxes, groups, iou_threshold, offset, inclusive)
+    stays = _suppress(boxes, groups, rule)
     return torch.empty_like(stays).scatter_(0, order, stays).view(torch.bool)
 
 
-def _suppress(boxes: Tensor, groups: Tensor, iou_threshold: float, offset: float, inclusive: bool) -> Tensor:
+def _suppress(boxes: Tensor, groups: Tensor, rule: SuppressionRule) -> Tensor:
     """Boxes by group, each group's by descending score -> (N,) uint8, 1 for those that stay."""
     num_boxes = len(boxes)
     band = min(BAND, triton.cdiv(max(num_boxes, 1), 64) * 64)
@@ -40,15 +39,15 @@ def _suppress(boxes: Tensor, groups: Tensor, iou_threshold: float, offset: float
     bits = torch.empty(band // 64, band, dtype=torch.int64, device=boxes.device)
     first_of_group = torch.searchsorted(groups, groups)
     end_of_group = torch.searchsorted(groups, groups, right=True)
-    rule = {"THRESHOLD": iou_threshold, "OFFSET": offset, "INCLUSIVE": inclusive}
+    constants = {"THRESHOLD": rule.iou_threshold, "OFFSET": rule.offset, "INCLUSIVE": rule.inclusive}
     for first in range(0, num_boxes, band):
         size = min(band, num_boxes - first)
         tiles = triton.cdiv(size, 64)
         if first:
             earlier = (boxes, groups, first_of_group, stays, removed, first, num_boxes)
-            launch(_compare_with_earlier, (tiles,), *earlier, like=boxes, num_warps=8, **rule)
+            launch(_compare_with_earlier, (tiles,), *earlier, like=boxes, num_warps=8, **constants)
         pairs = (boxes, groups, bits, first, num_boxes)
-        launch(_compare_in_band, (tiles, tiles), *pairs, like=boxes, num_warps=8, BAND=band, **rule)
+        launch(_compare_in_band, (tiles, tiles), *pairs, like=boxes, num_warps=8, BAND=band, **constants)
         table = (bits, first_of_group, end_of_group, removed, stays, first, size)
         launch(_walk_groups, (size,), *table, like=boxes, BAND=band, ROWS=ROWS)
     return stays

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from boxwright.ops.gpu.launch import constant, divide, launch
 from boxwright.ops.reference.outlines import MAX_PLACE
+from boxwright.ops.rules import DrawingRule
 
 EDGES, COLUMNS = 16, 32
 ROWS = tl.constexpr(64)  # bits of a word
@@ -23,24 +24,21 @@ def rasterize_outlines(
     ring_first: Tensor,
     owner: Tensor,
     boxes: Tensor,
-    *,
-    size: int,
-    min_side: float,
-    single_precision: bool,
+    rule: DrawingRule,
 ) -> Tensor:
     """As `reference.rasterize_outlines`, to the bit."""
-    out = torch.empty(len(boxes), size, size, dtype=torch.uint8, device=boxes.device)
+    out = torch.empty(len(boxes), rule.size, rule.size, dtype=torch.uint8, device=boxes.device)
     given = (points, point_first, ring_first, owner, boxes.float())
     launch(
         _draw,
-        (len(boxes), triton.cdiv(size, COLUMNS), triton.cdiv(size, ROWS.value)),
+        (len(boxes), triton.cdiv(rule.size, COLUMNS), triton.cdiv(rule.size, ROWS.value)),
         *(t.contiguous() for t in given),
         out,
         len(ring_first) - 1,
         like=boxes,
-        SIZE=size,
-        MIN_SIDE=min_side,
-        IS_SINGLE=single_precision,
+        SIZE=rule.size,
+        MIN_SIDE=rule.min_side,
+        IS_SINGLE=rule.single_precision,
         EDGES=EDGES,
         COLUMNS=COLUMNS,
     )

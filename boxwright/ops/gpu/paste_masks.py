@@ -10,15 +10,16 @@ from torch import Tensor
 
 from boxwright.ops.gpu.launch import divide, launch
 from boxwright.ops.reference.paste_masks import MAX_COORDINATE
+from boxwright.ops.rules import PasteRule
 
 ROWS, COLUMNS = 16, 256
 _MAX_COORDINATE = tl.constexpr(float(MAX_COORDINATE))
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, rule: PasteRule) -> Tensor:
     """As `reference.paste_masks` on a CPU, to the bit."""
-    out = torch.empty(len(masks), *size, dtype=torch.uint8, device=masks.device)
-    grid = (len(masks), triton.cdiv(size[0], ROWS), triton.cdiv(size[1], COLUMNS))
+    out = torch.empty(len(masks), *rule.size, dtype=torch.uint8, device=masks.device)
+    grid = (len(masks), triton.cdiv(rule.size[0], ROWS), triton.cdiv(rule.size[1], COLUMNS))
     launch(
         _paste,
         grid,
@@ -26,11 +27,11 @@ def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshol
         boxes.float().contiguous(),
         out,
         *masks.shape[1:],
-        *size,
+        *rule.size,
         like=masks,
         num_warps=8,
-        THRESHOLD=threshold,
-        IS_SAMPLED=method == "sampled",
+        THRESHOLD=rule.threshold,
+        IS_SAMPLED=rule.method == "sampled",
         # What the border of one zero does to the size of a box, rounded once as in the definition.
         Y_GROWTH=(masks.shape[1] + 2) / masks.shape[1],
         X_GROWTH=(masks.shape[2] + 2) / masks.shape[2],
@@ -78,6 +79,24 @@ def _cell(mask, row, column, height, width, is_there):
     return tl.load(mask + row * width + column, is_inside, 0.0)
 
 
+@triton.jit
+def _read(mask, row, column, down, after, height, width, is_there, IS_SAMPLED: tl.constexpr):
+    """The mask between four cells, of which (row, column) is the first."""
+    a = _cell(mask, row, column, height, width, is_there)
+    b = _cell(mask, row, column + 1, height, width, is_there)
+    c = _cell(mask, row + 1, column, height, width, is_there)
+    d = _cell(mask, row + 1, column + 1, height, width, is_there)
+    up, before = 1.0 - down, 1.0 - after
+    if IS_SAMPLED:
+        value = a * (before * up)
+        value = tl.fma(b, after * up, value)
+        value = tl.fma(c, before * down, value)
+        value = tl.fma(d, after * down, value)
+    else:
+        value = (a * before + b * after) * up + (c * before + d * after) * down
+    return value
+
+
 @triton.jit(do_not_specialize=["mask_height", "mask_width", "height"])
 def _paste(
     masks, boxes, out, mask_height, mask_width, height, width, THRESHOLD: tl.constexpr, IS_SAMPLED: tl.constexpr,
@@ -107,18 +126,6 @@ def _paste(
         column, after = _place(x, x1, x2, left, right, mask_width, IS_SAMPLED)
         row, down, column, after = row[:, None], down[:, None], column[None, :], after[None, :]
         mask = masks + i.to(tl.int64) * mask_height * mask_width
-        a = _cell(mask, row, column, mask_height, mask_width, in_box)
-        b = _cell(mask, row, column + 1, mask_height, mask_width, in_box)
-        c = _cell(mask, row + 1, column, mask_height, mask_width, in_box)
-        d = _cell(mask, row + 1, column + 1, mask_height, mask_width, in_box)
-        up, before = 1.0 - down, 1.0 - after
-        if IS_SAMPLED:
-            value = a * (before * up)
-            value = tl.fma(b, after * up, value)
-            value = tl.fma(c, before * down, value)
-            value = tl.fma(d, after * down, value)
-            is_set = in_box & (value >= THRESHOLD)
-        else:
-            value = (a * before + b * after) * up + (c * before + d * after) * down
-            is_set = in_box & (value > THRESHOLD)
+        value = _read(mask, row, column, down, after, mask_height, mask_width, in_box, IS_SAMPLED)
+        is_set = in_box & ((value >= THRESHOLD) if IS_SAMPLED else (value > THRESHOLD))
     tl.store(target, is_set.to(tl.uint8), in_image)

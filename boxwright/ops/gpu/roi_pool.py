@@ -9,44 +9,39 @@ from torch import Tensor
 
 from boxwright.ops.gpu.launch import divide, launch, refuse_if_deterministic, sum_type
 from boxwright.ops.gpu.levels import LEVEL_SIZES, blocks, groups_of_levels, one_block, pick_level, pixel_offset
-from boxwright.ops.layout import empty_maps, empty_pooled, is_channels_last, memory_format
+from boxwright.ops.layout import MapShapes, empty_maps, empty_pooled, is_channels_last, memory_format
+from boxwright.ops.rules import PoolingRule
 
 
 def roi_pool(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    *,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
+    features: Sequence[Tensor], rois: Tensor, batch_index: Tensor, levels: Tensor, rule: PoolingRule
 ) -> tuple[Tensor, Tensor]:
     """As `reference.roi_pool`."""
     channels_last = is_channels_last(features)
-    out = empty_pooled(features, len(rois), output_size)
+    out = empty_pooled(features, len(rois), rule.output_size)
     where = torch.empty_like(out, dtype=torch.int64)
     features = [f.contiguous(memory_format=memory_format(channels_last)) for f in features]
     places = (rois.contiguous(), batch_index.contiguous(), levels.contiguous())
     sizes = features[0].shape[:2]
-    for part in groups_of_levels(features, scales):
-        grid, block = blocks(len(rois), output_size, features[0].shape[1], channels_last)
+    for part in groups_of_levels(features, rule.scales):
+        grid, block = blocks(len(rois), rule.output_size, features[0].shape[1], channels_last)
         launch(_pool, grid, *part.given, *places, out, where, *sizes, like=rois, **part.constants, **block)
     return out, where
 
 
 def roi_pool_backward(
-    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, *, sizes: Sequence[int], channels_last: bool
+    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, maps: MapShapes
 ) -> list[Tensor]:
     """As `reference.roi_pool_backward`; the order of the sums differs from run to run."""
     refuse_if_deterministic("roi_pool_backward")
-    maps = [m.zero_() for m in empty_maps(grad.new_empty(0, dtype=sum_type(grad.dtype)), sizes, channels_last)]
-    layout = memory_format(channels_last)
+    grads = [m.zero_() for m in empty_maps(grad.new_empty(0, dtype=sum_type(grad.dtype)), maps)]
+    layout = memory_format(maps.channels_last)
     given = (grad.contiguous(memory_format=layout), where.contiguous(memory_format=layout))
     places = (batch_index.contiguous(), levels.contiguous())
-    grid, block = blocks(len(grad), (grad.shape[2], grad.shape[3]), grad.shape[1], channels_last)
-    for level, one in enumerate(maps):
+    grid, block = blocks(len(grad), (grad.shape[2], grad.shape[3]), grad.shape[1], maps.channels_last)
+    for level, one in enumerate(grads):
         launch(_spread, grid, one, *places, *given, *one.shape, level, like=grad, **block)
-    return [m.to(grad.dtype) for m in maps]
+    return [m.to(grad.dtype) for m in grads]
 
 
 @triton.jit

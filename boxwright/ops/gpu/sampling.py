@@ -11,10 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from boxwright.ops.gpu.launch import divide, launch, refuse_if_deterministic, sum_type
+from boxwright.ops.gpu.launch import divide, launch, sum_type
 from boxwright.ops.gpu.levels import LEVEL_SIZES, blocks, groups_of_levels, one_block, pick_level, pixel_offset
-from boxwright.ops.layout import empty_maps, empty_pooled, is_channels_last, memory_format
+from boxwright.ops.layout import MapShapes, empty_maps, empty_pooled, is_channels_last, memory_format
 from boxwright.ops.reference.roi_align import MAX_GRID
+from boxwright.ops.rules import PoolingRule
 
 _MAX_GRID = tl.constexpr(MAX_GRID)
 
@@ -24,76 +25,40 @@ def pool_regions(
     rois: Tensor,
     batch_index: Tensor,
     levels: Tensor,
-    *,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
-    sampling_ratio: int,
-    aligned: bool,
-    is_crop: bool,
+    rule: PoolingRule,
+    sampling: dict[str, int],
 ) -> Tensor:
-    """L maps (B, C, Hl, Wl) -> (R, C, ph, pw) in their type and layout; maps of either layout are read in place."""
+    """L maps (B, C, Hl, Wl) -> (R, C, ph, pw) in their type and layout; maps of either layout are read in place.
+
+    `sampling`: SAMPLING, ALIGNED and IS_CROP, which are compiled into the kernels.
+    """
     channels_last = is_channels_last(features)
-    out = empty_pooled(features, len(rois), output_size)
+    out = empty_pooled(features, len(rois), rule.output_size)
     features = [f.contiguous(memory_format=memory_format(channels_last)) for f in features]
-    where = (rois.contiguous(), batch_index.contiguous(), levels.contiguous())
-    for part in groups_of_levels(features, scales):
-        grid, block = blocks(len(rois), output_size, features[0].shape[1], channels_last)
-        launch(
-            _pool,
-            grid,
-            *part.given,
-            *where,
-            out,
-            features[0].shape[0],
-            features[0].shape[1],
-            like=rois,
-            **part.constants,
-            **block,
-            SAMPLING=sampling_ratio,
-            ALIGNED=aligned,
-            IS_CROP=is_crop,
-        )
+    given = (rois.contiguous(), batch_index.contiguous(), levels.contiguous(), out, *features[0].shape[:2])
+    for part in groups_of_levels(features, rule.scales):
+        grid, block = blocks(len(rois), rule.output_size, features[0].shape[1], channels_last)
+        launch(_pool, grid, *part.given, *given, like=rois, **part.constants, **block, **sampling)
     return out
 
 
 def spread_regions(
-    op: str,
     grad: Tensor,
     rois: Tensor,
     batch_index: Tensor,
     levels: Tensor,
-    *,
-    sizes: Sequence[int],
-    channels_last: bool,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
-    sampling_ratio: int,
-    aligned: bool,
-    is_crop: bool,
+    maps: MapShapes,
+    rule: PoolingRule,
+    sampling: dict[str, int],
 ) -> list[Tensor]:
     """(R, C, ph, pw) -> the gradients of the maps, in the type of `grad`; summed in float32 or better, in any order."""
-    refuse_if_deterministic(op)
-    maps = [m.zero_() for m in empty_maps(grad.new_empty(0, dtype=sum_type(grad.dtype)), sizes, channels_last)]
-    grad = grad.contiguous(memory_format=memory_format(channels_last))
-    where = (rois.contiguous(), batch_index.contiguous(), levels.contiguous())
-    for part in groups_of_levels(maps, scales):
-        grid, block = blocks(len(rois), output_size, maps[0].shape[1], channels_last)
-        launch(
-            _spread,
-            grid,
-            *part.given,
-            *where,
-            grad,
-            maps[0].shape[0],
-            maps[0].shape[1],
-            like=rois,
-            **part.constants,
-            **block,
-            SAMPLING=sampling_ratio,
-            ALIGNED=aligned,
-            IS_CROP=is_crop,
-        )
-    return [m.to(grad.dtype) for m in maps]
+    grads = [m.zero_() for m in empty_maps(grad.new_empty(0, dtype=sum_type(grad.dtype)), maps)]
+    grad = grad.contiguous(memory_format=memory_format(maps.channels_last))
+    given = (rois.contiguous(), batch_index.contiguous(), levels.contiguous(), grad, *grads[0].shape[:2])
+    for part in groups_of_levels(grads, rule.scales):
+        grid, block = blocks(len(rois), rule.output_size, grads[0].shape[1], maps.channels_last)
+        launch(_spread, grid, *part.given, *given, like=rois, **part.constants, **block, **sampling)
+    return [m.to(grad.dtype) for m in grads]
 
 
 @triton.jit

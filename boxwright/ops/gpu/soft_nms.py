@@ -10,21 +10,12 @@ from torch import Tensor
 
 from boxwright.ops.gpu.iou import load_boxes, overlap
 from boxwright.ops.gpu.launch import constant, divide, launch
+from boxwright.ops.rules import DecayRule
 
 BLOCK = 512
 
 
-def soft_nms(
-    boxes: Tensor,
-    scores: Tensor,
-    groups: Tensor,
-    *,
-    method: str,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    offset: float,
-) -> tuple[Tensor, Tensor]:
+def soft_nms(boxes: Tensor, scores: Tensor, groups: Tensor, rule: DecayRule) -> tuple[Tensor, Tensor]:
     """As `reference.soft_nms`."""
     groups, order = torch.sort(groups, stable=True)
     sorted_scores = scores[order]
@@ -40,11 +31,11 @@ def soft_nms(
         keep,
         keep.clone(),
         like=boxes,
-        IS_LINEAR=method == "linear",
-        SIGMA=sigma,
-        THRESHOLD=iou_threshold,
-        MIN_SCORE=min_score,
-        OFFSET=offset,
+        IS_LINEAR=rule.method == "linear",
+        SIGMA=rule.sigma,
+        THRESHOLD=rule.iou_threshold,
+        MIN_SCORE=rule.min_score,
+        OFFSET=rule.offset,
         BLOCK=BLOCK,
     )
     new_scores = torch.empty_like(scores).scatter_(0, order, sorted_scores)

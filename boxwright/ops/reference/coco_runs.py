@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from boxwright.ops.reference.coco_match import Array, PairArrays, candidates, pack_pairs
 
+LONGEST = 4294967295  # lengths are 32 bits wide in the official code
+
 
 def read_runs(text: bytes) -> list[int]:
     """COCO's compressed text of one mask -> its run lengths."""
@@ -39,16 +41,26 @@ def bitmap(text: bytes, size: Array) -> NDArray[np.bool_]:
 
 
 def measure_runs(text: Array, first: Array, sizes: Array) -> tuple[Array, Array, int]:
-    """(bytes,), (N + 1,), (N, 2) -> boxes_xywh (N, 4), area (N,), -1."""
+    """(bytes,), (N + 1,), (N, 2) -> boxes_xywh (N, 4), area (N,), the first that is damaged or -1."""
     boxes = np.zeros((len(sizes), 4))
     area = np.zeros(len(sizes), dtype=np.int64)
     for i in range(len(sizes)):
-        mask = bitmap(text[first[i] : first[i + 1]].tobytes(), sizes[i])
+        one = text[first[i] : first[i + 1]].tobytes()
+        if _is_damaged(one, sizes[i]):
+            return boxes, area, i
+        mask = bitmap(one, sizes[i])
         area[i] = mask.sum()
         if area[i]:
             y, x = np.nonzero(mask)
             boxes[i] = x.min(), y.min(), np.ptp(x) + 1, np.ptp(y) + 1
     return boxes, area, -1
+
+
+def _is_damaged(text: bytes, size: Array) -> bool:
+    """Whether this is not COCO's text, or its runs do not fill the mask."""
+    is_text = all(48 <= character < 112 for character in text) and (not text or text[-1] < 80)
+    runs = read_runs(text) if is_text else []
+    return sum(runs) != int(size[0]) * int(size[1]) or any(not 0 <= length <= LONGEST for length in runs)
 
 
 def mask_pairs(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from boxwright.ops.layout import is_channels_last, memory_format
+from boxwright.ops.rules import ConvolutionRule
 
 
 def deform_conv2d(
@@ -14,10 +15,7 @@ def deform_conv2d(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    rule: ConvolutionRule,
 ) -> Tensor:
     """(B, C, H, W), (B, 2 * D * kh * kw, oh, ow), (O, C / G, kh, kw), (O,), (B, D * kh * kw, oh, ow) -> (B, O, oh, ow).
 
@@ -28,7 +26,7 @@ def deform_conv2d(
     num_out, channels_per_group = weight.shape[:2]
     num_taps = weight.shape[2] * weight.shape[3]
     out_size = offset.shape[2:]
-    y, x = _positions(offset, weight.shape[2:], stride, padding, dilation)
+    y, x = _positions(offset, weight.shape[2:], rule)
     num_parts = y.shape[1]
     columns = _sample(input.view(batch, num_parts, num_channels // num_parts, *input.shape[2:]), y, x)
     if mask is not None:
@@ -48,10 +46,7 @@ def deform_conv2d_backward(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    rule: ConvolutionRule,
 ) -> list[Tensor]:
     """(B, O, oh, ow) -> the gradients of input, offset, weight, then of bias and mask where those are given."""
     given = [input, offset, weight, *(t for t in (bias, mask) if t is not None)]
@@ -60,26 +55,22 @@ def deform_conv2d_backward(
         left = list(rest)
         new_bias = left.pop(0) if bias is not None else None
         new_mask = left.pop(0) if mask is not None else None
-        return deform_conv2d(
-            input, offset, weight, new_bias, new_mask, stride=stride, padding=padding, dilation=dilation
-        )
+        return deform_conv2d(input, offset, weight, new_bias, new_mask, rule)
 
     return [g.contiguous() for g in torch.func.vjp(forward, *given)[1](grad)]
 
 
-def _positions(
-    offset: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+def _positions(offset: Tensor, kernel: Sequence[int], rule: ConvolutionRule) -> tuple[Tensor, Tensor]:
     """Where each tap reads: y and x, each (B, D, taps, oh, ow), in pixels of the input."""
     batch, _, out_height, out_width = offset.shape
     num_taps = kernel[0] * kernel[1]
     num_parts = offset.shape[1] // (2 * num_taps)
     moved = offset.view(batch, num_parts, num_taps, 2, out_height, out_width)
     tap = torch.arange(num_taps, device=offset.device)
-    rows = torch.arange(out_height, device=offset.device) * stride[0] - padding[0]
-    columns = torch.arange(out_width, device=offset.device) * stride[1] - padding[1]
-    y = rows[None, :, None] + (tap // kernel[1] * dilation[0])[:, None, None]
-    x = columns[None, None, :] + (tap % kernel[1] * dilation[1])[:, None, None]
+    rows = torch.arange(out_height, device=offset.device) * rule.stride[0] - rule.padding[0]
+    columns = torch.arange(out_width, device=offset.device) * rule.stride[1] - rule.padding[1]
+    y = rows[None, :, None] + (tap // kernel[1] * rule.dilation[0])[:, None, None]
+    x = columns[None, None, :] + (tap % kernel[1] * rule.dilation[1])[:, None, None]
     return moved[:, :, :, 0] + y, moved[:, :, :, 1] + x
 
 

@@ -8,33 +8,33 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.nn import functional
 
+from boxwright.ops.rules import PasteRule
+
 # Larger coordinates mean the same to any picture: keeps the integer arithmetic from overflowing.
 MAX_COORDINATE = 1 << 24
 
 
-def paste_masks(masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str) -> Tensor:
-    """(N, h, w) probabilities, (N, 4) boxes in the original image, its (H, W) -> (N, H, W) bool.
+def paste_masks(masks: Tensor, boxes: Tensor, rule: PasteRule) -> Tensor:
+    """(N, h, w) probabilities, (N, 4) boxes in the original image -> (N, H, W) bool.
 
     "sampled": the mask is read at the centre of each pixel of the box and one pixel around, and set where the value is
     >= threshold; a box without area gives an empty mask. "resized": the mask gets a border of one zero, the box grows
     by as much and is cut to whole pixels (both ends belong to it), the mask is resized to it and set where > threshold.
     A box that is not finite gives an empty mask.
     """
-    out = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
-    one = _sampled if method == "sampled" else _resized
+    out = torch.zeros(len(masks), *rule.size, dtype=torch.bool, device=masks.device)
+    one = _sampled if rule.method == "sampled" else _resized
     for mask, box, target in zip(masks.float(), boxes.float(), out, strict=True):
         if box.isfinite().all():
-            one(mask, box.clamp(-MAX_COORDINATE, MAX_COORDINATE), target, threshold)
+            one(mask, box.clamp(-MAX_COORDINATE, MAX_COORDINATE), target, rule.threshold)
     return out
 
 
-def paste_masks_rle(
-    masks: Tensor, boxes: Tensor, *, size: tuple[int, int], threshold: float, method: str
-) -> list[dict[str, Any]]:
+def paste_masks_rle(masks: Tensor, boxes: Tensor, rule: PasteRule) -> list[dict[str, Any]]:
     """As `paste_masks`, one at a time -> N COCO run-length encodings {"size": [H, W], "counts": bytes}."""
     encoded = []
     for i in range(len(masks)):
-        bitmap = paste_masks(masks[i : i + 1], boxes[i : i + 1], size=size, threshold=threshold, method=method)
+        bitmap = paste_masks(masks[i : i + 1], boxes[i : i + 1], rule)
         encoded.append(coco_mask.encode(np.asfortranarray(bitmap[0].cpu().numpy().astype(np.uint8))))
     return encoded
 

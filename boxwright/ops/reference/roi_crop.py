@@ -5,18 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from boxwright.ops.layout import at_least_float32, empty_maps
-from boxwright.ops.reference.roi_align import stack_pooled
+from boxwright.ops.layout import MapShapes, at_least_float32
+from boxwright.ops.reference.roi_align import gradient_of_maps, stack_pooled
+from boxwright.ops.rules import PoolingRule
 
 
 def roi_crop(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    *,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
+    features: Sequence[Tensor], rois: Tensor, batch_index: Tensor, levels: Tensor, rule: PoolingRule
 ) -> Tensor:
     """L maps (B, C, Hl, Wl), (R, 4) RoIs in the network frame, (R,) image and (R,) level of each -> (R, C, ph, pw).
 
@@ -27,35 +22,21 @@ def roi_crop(
     pooled = []
     for roi, image, level in zip(rois, batch_index.tolist(), levels.tolist(), strict=True):
         if not (0 <= level < len(features) and 0 <= image < len(features[0]) and roi.isfinite().all()):
-            pooled.append(features[0].new_zeros(features[0].shape[1], *output_size, dtype=kind))
+            pooled.append(features[0].new_zeros(features[0].shape[1], *rule.output_size, dtype=kind))
             continue
         one_map = features[level][image].to(kind)
-        x1, y1, x2, y2 = at_least_float32(roi) * scales[level]
-        rows = _point_weights(y1, y2, output_size[0], one_map.shape[1]).to(kind)
-        columns = _point_weights(x1, x2, output_size[1], one_map.shape[2]).to(kind)
+        x1, y1, x2, y2 = at_least_float32(roi) * rule.scales[level]
+        rows = _point_weights(y1, y2, rule.output_size[0], one_map.shape[1]).to(kind)
+        columns = _point_weights(x1, x2, rule.output_size[1], one_map.shape[2]).to(kind)
         pooled.append(torch.einsum("ph,chw,qw->cpq", rows, one_map, columns))
-    return stack_pooled(pooled, features, output_size)
+    return stack_pooled(pooled, features, rule.output_size)
 
 
 def roi_crop_backward(
-    grad: Tensor,
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    *,
-    sizes: Sequence[int],
-    channels_last: bool,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
+    grad: Tensor, rois: Tensor, batch_index: Tensor, levels: Tensor, maps: MapShapes, rule: PoolingRule
 ) -> list[Tensor]:
-    """(R, C, ph, pw) -> the gradient of each map; `sizes` and `channels_last` as in `roi_align_backward`."""
-
-    def forward(*features: Tensor) -> Tensor:
-        return roi_crop(features, rois, batch_index, levels, scales=scales, output_size=output_size)
-
-    features = empty_maps(grad, sizes, channels_last)
-    grads = torch.func.vjp(forward, *(f.zero_() for f in features))[1](grad)
-    return [f.copy_(g) for f, g in zip(features, grads, strict=True)]
+    """(R, C, ph, pw) -> the gradient of each map, in its layout."""
+    return gradient_of_maps(lambda *features: roi_crop(features, rois, batch_index, levels, rule), grad, maps)
 
 
 def _point_weights(start: Tensor, end: Tensor, num_points: int, size: int) -> Tensor:

@@ -5,17 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from boxwright.ops.layout import at_least_float32, empty_maps, is_channels_last, memory_format
+from boxwright.ops.layout import MapShapes, at_least_float32, empty_maps, is_channels_last, memory_format
+from boxwright.ops.rules import PoolingRule
 
 
 def roi_pool(
-    features: Sequence[Tensor],
-    rois: Tensor,
-    batch_index: Tensor,
-    levels: Tensor,
-    *,
-    scales: Sequence[float],
-    output_size: tuple[int, int],
+    features: Sequence[Tensor], rois: Tensor, batch_index: Tensor, levels: Tensor, rule: PoolingRule
 ) -> tuple[Tensor, Tensor]:
     """L maps (B, C, Hl, Wl), (R, 4) RoIs in the network frame, (R,) image and (R,) level of each ->
     (R, C, ph, pw) largest value of each bin and (R, C, ph, pw) int64 y * W + x where it was found.
@@ -24,7 +19,7 @@ def roi_pool(
     index -1; NaN wins over every number; the first of equal values is found. Bad RoIs as in `roi_align`.
     """
     num_channels = features[0].shape[1]
-    shape = (len(rois), num_channels, *output_size)
+    shape = (len(rois), num_channels, *rule.output_size)
     out = features[0].new_zeros(shape)
     where = torch.full(shape, -1, dtype=torch.int64, device=rois.device)
     for r, (roi, image, level) in enumerate(zip(rois, batch_index.tolist(), levels.tolist(), strict=True)):
@@ -32,10 +27,10 @@ def roi_pool(
             continue
         one_map = features[level][image]
         height, width = one_map.shape[1:]
-        scaled = at_least_float32(roi) * scales[level]
+        scaled = at_least_float32(roi) * rule.scales[level]
         x1, y1, x2, y2 = torch.sign(scaled) * torch.floor(scaled.abs() + 0.5)
-        for p, (top, bottom) in enumerate(_bins(y1, y2, output_size[0], height)):
-            for q, (left, right) in enumerate(_bins(x1, x2, output_size[1], width)):
+        for p, (top, bottom) in enumerate(_bins(y1, y2, rule.output_size[0], height)):
+            for q, (left, right) in enumerate(_bins(x1, x2, rule.output_size[1], width)):
                 if bottom > top and right > left:
                     best, index = one_map[:, top:bottom, left:right].flatten(1).max(dim=1)
                     out[r, :, p, q] = best
@@ -46,12 +41,12 @@ def roi_pool(
 
 
 def roi_pool_backward(
-    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, *, sizes: Sequence[int], channels_last: bool
+    grad: Tensor, where: Tensor, batch_index: Tensor, levels: Tensor, maps: MapShapes
 ) -> list[Tensor]:
     """(R, C, ph, pw) and where each maximum was found -> the gradient of each map."""
     kind = torch.promote_types(grad.dtype, torch.float32)
-    maps = empty_maps(grad, sizes, channels_last)
-    for level, one in enumerate(maps):
+    grads = empty_maps(grad, maps)
+    for level, one in enumerate(grads):
         flat = torch.zeros(one.shape, dtype=kind, device=grad.device).flatten(2)
         for r in (levels == level).nonzero()[:, 0].tolist():
             image = int(batch_index[r])
@@ -59,7 +54,7 @@ def roi_pool_backward(
                 index, value = where[r].flatten(1), grad[r].to(kind).flatten(1)
                 flat[image].scatter_add_(1, index.clamp(min=0), torch.where(index >= 0, value, 0))
         one.copy_(flat.view(one.shape))
-    return maps
+    return grads
 
 
 def _bins(start: Tensor, end: Tensor, num_bins: int, size: int) -> list[tuple[int, int]]:

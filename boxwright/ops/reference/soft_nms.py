@@ -3,24 +3,16 @@
 import torch
 from torch import Tensor
 
+from boxwright.ops.rules import DecayRule
 
-def soft_nms(
-    boxes: Tensor,
-    scores: Tensor,
-    groups: Tensor,
-    *,
-    method: str,
-    sigma: float,
-    iou_threshold: float,
-    min_score: float,
-    offset: float,
-) -> tuple[Tensor, Tensor]:
+
+def soft_nms(boxes: Tensor, scores: Tensor, groups: Tensor, rule: DecayRule) -> tuple[Tensor, Tensor]:
     """(N, 4) boxes, (N,) scores, (N,) int64 groups -> (N,) decayed scores and (N,) bool kept, in input order.
 
     In each group the highest score is taken out (the earlier index where equal) and lowers the scores of the boxes it
-    touches: times 1 - IoU where the IoU is above `iou_threshold` ("linear"), or times exp(-IoU^2 / sigma)
-    ("gaussian"). A box touched so, even by a factor of 1, whose score is then below `min_score` is dropped. One that
-    nothing touches stays, however low its score.
+    touches: times 1 - IoU where the IoU is above the threshold ("linear"), or times exp(-IoU^2 / sigma)
+    ("gaussian"). A box touched so, even by a factor of 1, whose score is then below the rule's `min_score` is dropped.
+    One that nothing touches stays, however low its score.
     """
     new_scores = scores.clone()
     keep = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
@@ -29,14 +21,14 @@ def soft_nms(
         while len(waiting):
             best = int(torch.sort(new_scores[waiting], descending=True, stable=True).indices[0])
             top, waiting = waiting[best], torch.cat((waiting[:best], waiting[best + 1 :]))
-            touched, iou = _touch(boxes[top], boxes[waiting], offset)
+            touched, iou = _touch(boxes[top], boxes[waiting], rule.offset)
             weight = (
-                torch.where(iou > iou_threshold, 1 - iou, 1.0)
-                if method == "linear"
-                else torch.exp(-(iou * iou) / sigma)
+                torch.where(iou > rule.iou_threshold, 1 - iou, 1.0)
+                if rule.method == "linear"
+                else torch.exp(-(iou * iou) / rule.sigma)
             )
             new_scores[waiting] = torch.where(touched, weight * new_scores[waiting], new_scores[waiting])
-            is_low = touched & (new_scores[waiting] < min_score)
+            is_low = touched & (new_scores[waiting] < rule.min_score)
             keep[waiting[is_low]] = False
             waiting = waiting[~is_low]
     return new_scores, keep

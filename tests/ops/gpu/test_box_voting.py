@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from boxwright import ops
 from boxwright.ops.reference.box_voting import box_voting as definition
+from boxwright.ops.rules import VotingRule
 from boxwright.ops.suppression import SCORINGS
 from tests.ops.cases import random_boxes, random_index, seeded
 
@@ -24,6 +25,6 @@ def test_it_matches_the_definition(device, scoring, num_kept, n, dtype):
     found = ops.box_voting(
         *(t.to(device) for t in given), kept_groups=kept_groups.to(device), all_groups=groups.to(device), **settings
     )
-    expected = definition(kept, kept_scores, kept_groups, boxes, scores, groups, **settings)
+    expected = definition(kept, kept_scores, kept_groups, boxes, scores, groups, VotingRule(**settings))
     for a, b in zip(found, expected, strict=True):
         assert_close(a.cpu(), b, rtol=1e-5, atol=1e-5)

@@ -7,6 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from boxwright.ops.layout import MapShapes
+from boxwright.ops.rules import (
+    AlignRule,
+    ConvolutionRule,
+    DecayRule,
+    DrawingRule,
+    PasteRule,
+    PoolingRule,
+    SuppressionRule,
+    VotingRule,
+)
 from tests.ops.cases import random_boxes, random_index, random_maps
 
 triton = pytest.importorskip("triton", reason="Triton is not installed here")
@@ -57,12 +68,12 @@ def suppress_and_vote(boxes: Tensor, scores: Tensor, groups: Tensor) -> None:
 
     iou.box_iou(boxes, boxes, offset=1.0)
     iou.generalized_box_iou(boxes, boxes)
-    nms.nms_keep(boxes, scores, groups, iou_threshold=0.5, offset=0.0, inclusive=False)
+    nms.nms_keep(boxes, scores, groups, SuppressionRule(iou_threshold=0.5, offset=0.0, inclusive=False))
     decay = {"sigma": 0.5, "iou_threshold": 0.3, "min_score": 0.05, "offset": 0.0}
     for method in ("linear", "gaussian"):
-        soft_nms.soft_nms(boxes, scores, groups, method=method, **decay)
-    vote = {"iou_threshold": 0.5, "scoring": "temp_avg", "beta": 0.5, "offset": 1.0}
-    box_voting.box_voting(boxes, scores, groups, boxes, scores, groups, **vote)
+        soft_nms.soft_nms(boxes, scores, groups, DecayRule(method=method, **decay))
+    vote = VotingRule(iou_threshold=0.5, scoring="temp_avg", beta=0.5, offset=1.0)
+    box_voting.box_voting(boxes, scores, groups, boxes, scores, groups, vote)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
@@ -97,14 +108,15 @@ def test_regions(compiled, dtype, channels_last):
     maps = random_maps((9, 9), (5, 5), channels=16, channels_last=channels_last, dtype=dtype)
     wide = torch.promote_types(dtype, torch.float32)
     places = random_boxes(4, dtype=wide), random_index(4, 2), random_index(4, 2)
-    sizes, settings = [n for m in maps for n in m.shape], {"scales": [0.5, 0.25], "output_size": (7, 7)}
-    gradient = {"sizes": sizes, "channels_last": channels_last}
+    shapes = MapShapes([n for m in maps for n in m.shape], channels_last)
+    rule = PoolingRule(scales=[0.5, 0.25], output_size=(7, 7))
     for sampling in ({"sampling_ratio": 0, "aligned": True}, {"sampling_ratio": 2, "aligned": False}):
-        pooled = roi_align.roi_align(maps, *places, **settings, **sampling)
-        roi_align.roi_align_backward(pooled, *places, **gradient, **settings, **sampling)
-    roi_crop.roi_crop_backward(roi_crop.roi_crop(maps, *places, **settings), *places, **gradient, **settings)
-    pooled, where = roi_pool.roi_pool(maps, *places, **settings)
-    roi_pool.roi_pool_backward(pooled, where, *places[1:], **gradient)
+        align = AlignRule(rule.scales, rule.output_size, **sampling)
+        pooled = roi_align.roi_align(maps, *places, align)
+        roi_align.roi_align_backward(pooled, *places, shapes, align)
+    roi_crop.roi_crop_backward(roi_crop.roi_crop(maps, *places, rule), *places, shapes, rule)
+    pooled, where = roi_pool.roi_pool(maps, *places, rule)
+    roi_pool.roi_pool_backward(pooled, where, *places[1:], shapes)
     assert set(compiled) == {"sampling._pool", "sampling._spread", "roi_pool._pool", "roi_pool._spread"}
     assert all(compiled.values())
 
@@ -115,15 +127,14 @@ def test_deformable_convolution_and_masks(compiled, dtype):
 
     x, weight = torch.zeros(1, 16, 5, 5, dtype=dtype), torch.zeros(4, 16, 3, 3, dtype=dtype)
     offset, mask = torch.zeros(1, 18, 5, 5, dtype=dtype), torch.zeros(1, 9, 5, 5, dtype=dtype)
-    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    rule = ConvolutionRule(stride=(1, 1), padding=(1, 1), dilation=(1, 1))
     for modulation in (None, mask):
-        out = deform_conv.deform_conv2d(x, offset, weight, None, modulation, **settings)
-        deform_conv.deform_conv2d_backward(out, x, offset, weight, None, modulation, **settings)
+        out = deform_conv.deform_conv2d(x, offset, weight, None, modulation, rule)
+        deform_conv.deform_conv2d_backward(out, x, offset, weight, None, modulation, rule)
     for method in ("sampled", "resized"):
-        paste_masks.paste_masks(torch.rand(3, 28, 28), random_boxes(3), size=(80, 120), threshold=0.5, method=method)
+        paste_masks.paste_masks(torch.rand(3, 28, 28), random_boxes(3), PasteRule((80, 120), 0.5, method))
     rings = torch.rand(20, 2).double(), torch.arange(0, 21, 5), torch.tensor([0, 3, 4])
     for single in (False, True):
-        settings = {"size": 28, "min_side": 0.1, "single_precision": single}
-        outlines.rasterize_outlines(*rings, random_index(9, 2), random_boxes(9), **settings)
+        outlines.rasterize_outlines(*rings, random_index(9, 2), random_boxes(9), DrawingRule(28, 0.1, single))
     assert set(compiled) == {"deform_conv._gather", "deform_conv._spread", "paste_masks._paste", "outlines._draw"}
     assert all(compiled.values())

@@ -5,6 +5,7 @@ import torch
 
 from boxwright import ops
 from boxwright.ops.reference.nms import nms_keep as definition
+from boxwright.ops.rules import SuppressionRule
 from tests.ops.cases import random_boxes, random_index
 
 
@@ -21,7 +22,7 @@ def scene(n, num_groups, dtype=torch.float32):
 def test_it_matches_the_definition(device, n, num_groups, offset, inclusive):
     given, settings = scene(n, num_groups), {"iou_threshold": 0.5, "offset": offset, "inclusive": inclusive}
     keep = ops.nms_keep(*(t.to(device) for t in given), **settings)
-    assert torch.equal(keep.cpu(), definition(*given, **settings))
+    assert torch.equal(keep.cpu(), definition(*given, SuppressionRule(**settings)))
 
 
 @pytest.mark.parametrize(("n", "num_groups", "band"), [(300, 1, 128), (260, 3, 64)])
@@ -32,7 +33,7 @@ def test_bands_change_nothing(device, monkeypatch, n, num_groups, band):
     given = scene(n, num_groups, torch.float64)
     settings = {"iou_threshold": 0.6, "offset": 0.0, "inclusive": False}
     keep = ops.nms_keep(*(t.to(device) for t in given), **settings)
-    assert torch.equal(keep.cpu(), definition(*given, **settings))
+    assert torch.equal(keep.cpu(), definition(*given, SuppressionRule(**settings)))
     assert 0 < keep.sum() < n
 
 

@@ -5,6 +5,7 @@ import torch
 
 from boxwright import ops
 from boxwright.ops.reference.outlines import rasterize_outlines as definition
+from boxwright.ops.rules import DrawingRule
 
 # x, y in the frame of the boxes; some leave them by far, one is flat.
 POLYGONS = [
@@ -34,7 +35,9 @@ def test_it_matches_the_definition(device, size, single_precision, num_regions):
     boxes = BOXES[[0, 1, 0, 1, 4, 5, 3, 0, 0]][:num_regions]
     settings = {"size": size, "min_side": 0.1, "single_precision": single_precision}
     found = ops.rasterize_outlines(outlines.to(device), owner.to(device), boxes.to(device), **settings)
-    expected = definition(outlines.points, outlines.point_first, outlines.ring_first, owner, boxes, **settings)
+    expected = definition(
+        outlines.points, outlines.point_first, outlines.ring_first, owner, boxes, DrawingRule(**settings)
+    )
     assert found.dtype == torch.bool
     assert torch.equal(found.cpu(), expected)
 

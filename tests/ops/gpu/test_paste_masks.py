@@ -5,6 +5,7 @@ import torch
 
 from boxwright import ops
 from boxwright.ops.reference.paste_masks import paste_masks as definition
+from boxwright.ops.rules import PasteRule
 from tests.ops.cases import seeded
 
 BOXES = torch.tensor(
@@ -30,9 +31,8 @@ def test_it_matches_the_definition(device, method, size, shape):
     masks = torch.rand(len(BOXES), *shape, generator=seeded(1))
     found = ops.paste_masks(masks.to(device), BOXES.to(device), size, method=method).cpu()
     # Where a value is the threshold to the last bit but one, a fused and a separate sum may disagree.
-    settings = {"size": size, "method": method}
-    surely = definition(masks, BOXES, threshold=0.5 + 1e-6, **settings)
-    maybe = definition(masks, BOXES, threshold=0.5 - 1e-6, **settings)
+    surely = definition(masks, BOXES, PasteRule(size, 0.5 + 1e-6, method))
+    maybe = definition(masks, BOXES, PasteRule(size, 0.5 - 1e-6, method))
     assert found.dtype == torch.bool
     assert found.shape == (len(BOXES), *size)
     assert torch.equal(found & surely, surely)

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from boxwright.ops.reference.roi_pool import roi_pool as definition
+from boxwright.ops.rules import PoolingRule
 from tests.ops.gpu.regions import SCALES, by_definition, pool, scene, tolerance
 
 
@@ -29,8 +30,7 @@ def test_nan_wins_and_the_first_of_equals_is_found(device, channels_last):
     maps, *places = scene(4, channels_last, torch.float32)
     maps = [m.round() for m in maps]
     maps[0][0, 1, 4, 5], maps[0][1, 2] = torch.nan, -torch.inf
-    settings = {"scales": SCALES, "output_size": (2, 3)}
-    expected = definition(maps, *places, **settings)
+    expected = definition(maps, *places, PoolingRule(SCALES, (2, 3)))
     moved = [m.to(device) for m in maps], *(p.to(device) for p in places)
     found = torch.ops.boxwright.roi_pool(*moved, SCALES, [2, 3])
     assert expected[0].isnan().any()

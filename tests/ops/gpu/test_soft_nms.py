@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from boxwright import ops
 from boxwright.ops.reference.soft_nms import soft_nms as definition
+from boxwright.ops.rules import DecayRule
 from tests.ops.cases import random_boxes, random_index
 
 
@@ -18,7 +19,7 @@ def test_it_matches_the_definition(device, n, num_groups, method, dtype):
     if n > 10:
         scores[3], boxes[5, 1], boxes[6] = torch.nan, torch.nan, boxes[7]
     settings = {"sigma": 0.5, "iou_threshold": 0.3, "min_score": 0.05, "offset": 0.0}
-    expected_scores, expected_keep = definition(boxes, scores, groups, method=method, **settings)
+    expected_scores, expected_keep = definition(boxes, scores, groups, DecayRule(method=method, **settings))
     given = (boxes.to(device), scores.to(device), groups.to(device))
     found_scores, keep = torch.ops.boxwright.soft_nms(*given, method, *settings.values())
     assert torch.equal(keep.cpu(), expected_keep)
@@ -32,7 +33,7 @@ def test_groups_longer_than_a_block_match_the_definition(device, monkeypatch):
     monkeypatch.setattr(soft_nms, "BLOCK", 16)
     boxes, scores, groups = random_boxes(50), random_index(50, 20, seed=2) / 20, random_index(50, 2)
     settings = {"sigma": 0.5, "iou_threshold": 0.3, "min_score": 0.05, "offset": 1.0}
-    expected = definition(boxes, scores, groups, method="linear", **settings)
+    expected = definition(boxes, scores, groups, DecayRule(method="linear", **settings))
     found = torch.ops.boxwright.soft_nms(
         boxes.to(device), scores.to(device), groups.to(device), "linear", *settings.values()
     )
