@@ -18,6 +18,7 @@ from boxwright.evaluation.ground_truth import GroundTruth, Identity
 from boxwright.evaluation.result import Timing
 from boxwright.evaluation.text import figures_to_csv, format_table, format_timing, percent
 from boxwright.ops.cpu.coco_match import box_pairs, cover_annotations
+from boxwright.types import Detections
 
 AREAS = {
     "all": (0.0, 1e5**2),
@@ -102,6 +103,10 @@ class ProposalEvaluator:
         )
         rank = np.repeat(np.arange(len(order)), np.diff(first))
         self._pairs.append((np.full(len(rank), position), rank, annotation, iou))
+
+    def add_detections(self, image_id: Identity, detections: Detections) -> None:
+        """What a model that finds proposals alone finds in one image."""
+        self.add(image_id, boxes=detections.boxes.numpy(), scores=detections.scores.numpy())
 
     def state(self) -> tuple[set[int], list[tuple[NDArray[Any], ...]]]:
         """What this evaluator has seen, for another process to `absorb`."""
