@@ -6,13 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.options import DataArgument, NamedRootOption
 
 
 def stats(
-    data: Annotated[str, typer.Argument(help="A folder, an annotation file, or a name such as coco_2017_val.")],
+    data: DataArgument,
     config: Annotated[str | None, typer.Option(help="Compare boxes with the anchors of this config or preset.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write plots (PNG) to this folder.", metavar="OUT")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
+    root: NamedRootOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Count classes, sizes, shapes and objects per image, and see how well anchors fit the boxes.

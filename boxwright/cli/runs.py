@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.options import JsonOption
 
 app = typer.Typer(add_completion=False)
 
@@ -16,7 +17,7 @@ FIGURES = ("box.ap", "mask.ap", "keypoint.ap")
 def runs(
     folders: Annotated[list[Path], typer.Argument(help="Runs, or folders that hold some.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="An HTML page with the curves.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List and compare trainings: steps, losses, best figures, and the settings in which they differ.
 
@@ -39,7 +40,7 @@ def runs(
     figures = [name for name in FIGURES if any(name in row["best"] for row in plain)]
     rows: list[list[Any]] = [["run", "steps", "loss", *(f"best {name}" for name in figures)]]
     for row in plain:
-        best = [_told(row["best"].get(name)) for name in figures]
+        best = [_best(row["best"].get(name)) for name in figures]
         rows.append([row["run"], f"{row['step']}/{row['num_steps']}", _number(row["loss"]), *best])
     print_table("Runs", rows)
     if changed:
@@ -58,7 +59,7 @@ def _plain(run: Any) -> dict[str, Any]:
     }
 
 
-def _told(found: dict[str, Any] | None) -> str:
+def _best(found: dict[str, Any] | None) -> str:
     return "" if found is None else f"{found['value']:.3f} at {found['step']}"
 
 

@@ -1,7 +1,7 @@
 """From a name or a file to a detector: presets, our own files, the configs and checkpoints of every known source."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,14 +13,12 @@ from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.unfilled import UnfilledParameters
 from boxwright.errors import ConfigError, WeightsError
 from boxwright.interop.config import read_config, read_config_text
-from boxwright.interop.download import fetch_model
+from boxwright.interop.download import Progress, fetch_model
 from boxwright.interop.files.safetensors_file import write_safetensors
 from boxwright.interop.texts.config_files import is_readable
 from boxwright.interop.weights import Weights, WeightsReport, load_state, read_weights, with_channels_swapped
 from boxwright.interop.zoo.configs import is_published
 from boxwright.interop.zoo.models import ZooModel, find_model
-
-Progress = Callable[[int, int | None], None]
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_ENDINGS = (".yaml", ".yml", ".py", ".json")
