@@ -55,6 +55,7 @@ class ProposalScores:
 
     @property
     def values(self) -> dict[str, float]:
+        """AR by name: ar100, ar100_small, ..."""
         names = [(limit, area) for limit in self.limits for area in self.areas]
         return {
             f"ar{limit}" + ("" if area == "all" else f"_{area}"): self.average(limit, area) for limit, area in names
@@ -118,7 +119,8 @@ class ProposalEvaluator:
         self._pairs += state[1]
 
     def result(self) -> ProposalScores:
-        columns = [np.concatenate(column) for column in zip(*self._pairs, strict=True)] if self._pairs else _nothing()
+        """The recall of what was added so far; images that were not count as images without proposals."""
+        columns = [np.concatenate(column) for column in zip(*self._pairs, strict=True)] if self._pairs else _no_pairs()
         image, rank, annotation, iou = columns
         order = np.lexsort((rank, annotation, -iou))
         proposal = (image.astype(np.int64) * self.limits[-1] + rank)[order]
@@ -152,6 +154,6 @@ def evaluate_proposals(
     return evaluator.result()
 
 
-def _nothing() -> list[NDArray[Any]]:
+def _no_pairs() -> list[NDArray[Any]]:
     integers = np.zeros(0, dtype=np.int64)
     return [integers, integers, integers, np.zeros(0)]

@@ -1,5 +1,6 @@
 """A report as one HTML file that needs nothing else: figures, charts and the worst images."""
 
+import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ def write_report(
 
 
 def render(payload: Plain, *, title: str) -> str:
+    """The page, with style, scripts and data inside it."""
     parts = {name: files(__package__).joinpath("assets", name).read_text("utf-8") for name in _ASSETS}
     content = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # Inside a script element nothing but an end tag or a comment's start is read as anything else than text.
@@ -63,7 +65,7 @@ def render(payload: Plain, *, title: str) -> str:
     for mark, text in (
         ("/*STYLE*/", parts["page.css"]),
         ("/*SCRIPT*/", parts["charts.js"] + parts["pictures.js"] + parts["page.js"]),
-        ("{{title}}", _escaped(title)),
+        ("{{title}}", html.escape(title, quote=False)),
         ("/*DATA*/", content),
     ):
         page = page.replace(mark, text, 1)
@@ -71,10 +73,6 @@ def render(payload: Plain, *, title: str) -> str:
 
 
 _ASSETS = ("page.html", "page.css", "charts.js", "pictures.js", "page.js")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _payload(report: Report, num_images: int, picture_bytes: int) -> Plain:
