@@ -18,8 +18,7 @@ from boxwright.report.payload import Plain, kind_payload
 from boxwright.report.thumbnails import FindPicture, Thumbnails
 
 NUM_IMAGES = 40
-LARGEST = 15_000_000  # bytes of a page, so that it can be mailed
-PICTURE_BYTES = 10_000_000  # of them for the images and what is drawn on them
+PICTURE_BYTES = 10_000_000  # for the images and what is drawn on them: a page stays below 15 MB and can be mailed
 
 
 @dataclass(frozen=True, kw_only=True)

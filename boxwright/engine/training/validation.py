@@ -27,6 +27,7 @@ class Best:
     behind: int = 0
 
     def improves(self, value: float, step: int) -> bool:
+        """Counts a result; -> whether it is the best so far."""
         if value > self.value:
             self.value, self.step, self.behind = value, step, 0
             return True
@@ -34,9 +35,11 @@ class Best:
         return False
 
     def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
         return {"value": self.value, "step": self.step, "behind": self.behind}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
         self.value, self.step, self.behind = state["value"], state["step"], state["behind"]
 
 
