@@ -17,6 +17,7 @@ from boxwright.files import atomic_write
 from boxwright.report.payload import Plain, kind_payload
 from boxwright.report.thumbnails import FindPicture, Thumbnails
 
+TABS = ("overview", "classes", "scores", "errors", "pictures", "training")  # each has a script of its own
 NUM_IMAGES = 40
 PICTURE_BYTES = 10_000_000  # for the images and what is drawn on them: a page stays below 15 MB and can be mailed
 
@@ -56,14 +57,13 @@ def write_report(
 
 def render(payload: Plain, *, title: str) -> str:
     """The page, with style, scripts and data inside it."""
-    parts = {name: files(__package__).joinpath("assets", name).read_text("utf-8") for name in _ASSETS}
     content = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # Inside a script element nothing but an end tag or a comment's start is read as anything else than text.
     content = content.replace("<", "\\u003c")
-    page = parts["page.html"]
+    page = _assets("page.html")
     for mark, text in (
-        ("/*STYLE*/", parts["page.css"]),
-        ("/*SCRIPT*/", parts["charts.js"] + parts["pictures.js"] + parts["page.js"]),
+        ("/*STYLE*/", _assets("page.css", "charts.css", "pictures.css", "screens.css")),
+        ("/*SCRIPT*/", _assets("charts.js", *(f"{tab}.js" for tab in TABS), "page.js")),
         ("{{title}}", html.escape(title, quote=False)),
         ("/*DATA*/", content),
     ):
@@ -71,7 +71,10 @@ def render(payload: Plain, *, title: str) -> str:
     return page
 
 
-_ASSETS = ("page.html", "page.css", "charts.js", "pictures.js", "page.js")
+def _assets(*names: str) -> str:
+    """Files of the page, one after the other: the scripts are one, as the style sheets are."""
+    folder = files(__package__).joinpath("assets")
+    return "".join(folder.joinpath(name).read_text("utf-8") for name in names)
 
 
 def _payload(report: Report, num_images: int, picture_bytes: int) -> Plain:
