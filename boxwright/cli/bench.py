@@ -17,7 +17,9 @@ app = typer.Typer(add_completion=False)
 RecordedOption = Annotated[
     bool, typer.Option("--recorded", help="Play recordings of whole runs (CUDA graphs) on a GPU.")
 ]
-PrecisionOption = Annotated[Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What convolutions compute in.")]
+BenchPrecisionOption = Annotated[
+    Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What convolutions compute in.")
+]
 
 
 @app.command()
@@ -25,7 +27,7 @@ def bench(
     model: Annotated[str, typer.Argument(help="A preset, a config, a checkpoint or a published model.")],
     size: Annotated[str, typer.Option(help="Height and width of the pictures.")] = "800x1199",
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
-    precision: PrecisionOption = "fp32",
+    precision: BenchPrecisionOption = "fp32",
     training: Annotated[bool, typer.Option("--train", help="Measure steps of training.")] = False,
     recorded: RecordedOption = False,
     rounds: Annotated[int, typer.Option(min=1, help="Calls whose median is taken, after two that warm up.")] = 5,

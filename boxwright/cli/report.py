@@ -12,7 +12,7 @@ from boxwright.cli.options import KindsOption, RootOption, SplitOption
 
 app = typer.Typer(add_completion=False)
 
-SourceArgument = Annotated[Path, typer.Argument(help="The folder of a run, or detections as COCO results.")]
+ResultsArgument = Annotated[Path, typer.Argument(help="The folder of a run, or detections as COCO results.")]
 DataOption = Annotated[
     str | None, typer.Option("--data", "-d", help="A folder, a file or a known data set; else the run's own.")
 ]
@@ -23,7 +23,7 @@ PicturesOption = Annotated[
 
 @app.command()
 def report(
-    source: SourceArgument,
+    source: ResultsArgument,
     data: DataOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
     split: SplitOption = "val",

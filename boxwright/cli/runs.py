@@ -41,7 +41,8 @@ def runs(
     rows: list[list[Any]] = [["run", "steps", "loss", *(f"best {name}" for name in figures)]]
     for row in plain:
         best = [_best(row["best"].get(name)) for name in figures]
-        rows.append([row["run"], f"{row['step']}/{row['num_steps']}", _number(row["loss"]), *best])
+        loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
+        rows.append([row["run"], f"{row['step']}/{row['num_steps']}", loss, *best])
     print_table("Runs", rows)
     if changed:
         names = [["setting", *(Path(row["run"]).name for row in plain)]]
@@ -61,7 +62,3 @@ def _plain(run: Any) -> dict[str, Any]:
 
 def _best(found: dict[str, Any] | None) -> str:
     return "" if found is None else f"{found['value']:.3f} at {found['step']}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 
 ConfigArgument = Annotated[str | None, typer.Argument(help="A preset, a published model's name, or a config file.")]
 OverridesArgument = Annotated[list[str] | None, typer.Argument(help="Settings to change: train.lr=0.01 ...")]
-WeightsOption = Annotated[
+StartWeightsOption = Annotated[
     str | None, typer.Option("--weights", "-w", help="Start from this checkpoint, of any known source.")
 ]
 
@@ -28,7 +28,7 @@ def train(
     overrides: OverridesArgument = None,
     data: TrainingDataOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder of the run.")] = None,
-    weights: WeightsOption = None,
+    weights: StartWeightsOption = None,
     recipe: Annotated[str | None, typer.Option(help="A schedule by name: 1x, 2x, 3x, 20e, lsj_100e, ...")] = None,
     resume: Annotated[str, typer.Option(help="auto: a run in --out goes on; never: it is an error.")] = "auto",
     device: TrainingDeviceOption = "auto",

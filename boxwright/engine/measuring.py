@@ -9,7 +9,7 @@ import torch
 
 from boxwright.data.annotations import Annotations
 from boxwright.data.skipping import Skip
-from boxwright.engine.detection_stream import Share, Watch, detect_share, in_eval_mode, together
+from boxwright.engine.detection_stream import ImageShare, Watch, detect_share, in_eval_mode, together
 from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World, present_world
 from boxwright.engine.given_proposals import Given
@@ -57,7 +57,7 @@ def show_detections(
     """
     category_ids = category_ids_of(annotations)
     shift = -detector.config.model.conventions.keypoint_offset
-    share = Share(annotations, present_world())
+    share = ImageShare(annotations, present_world())
     watch = Watch(detector.device)
     with in_eval_mode(detector), saving(options.save, share.world) as writer:
         stream = detect_share(detector, share, options.batch, options.workers, watch, given)

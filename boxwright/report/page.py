@@ -17,7 +17,8 @@ from boxwright.files import atomic_write
 from boxwright.report.payload import Plain, kind_payload
 from boxwright.report.thumbnails import FindPicture, Thumbnails
 
-TABS = ("overview", "classes", "scores", "errors", "pictures", "training")  # each has a script of its own
+STYLES = ("page.css", "charts.css", "pictures.css", "screens.css")
+TABS = ("overview.js", "classes.js", "scores.js", "errors.js", "pictures.js", "training.js")
 NUM_IMAGES = 40
 PICTURE_BYTES = 10_000_000  # for the images and what is drawn on them: a page stays below 15 MB and can be mailed
 
@@ -62,8 +63,8 @@ def render(payload: Plain, *, title: str) -> str:
     content = content.replace("<", "\\u003c")
     page = _assets("page.html")
     for mark, text in (
-        ("/*STYLE*/", _assets("page.css", "charts.css", "pictures.css", "screens.css")),
-        ("/*SCRIPT*/", _assets("charts.js", *(f"{tab}.js" for tab in TABS), "page.js")),
+        ("/*STYLE*/", _assets(*STYLES)),
+        ("/*SCRIPT*/", _assets("charts.js", *TABS, "page.js")),
         ("{{title}}", html.escape(title, quote=False)),
         ("/*DATA*/", content),
     ):

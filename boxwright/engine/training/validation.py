@@ -15,7 +15,7 @@ from boxwright.engine.input_rule import evaluation_rule
 from boxwright.engine.training.setup import target_rule
 from boxwright.evaluation.result import Scores
 
-KINDS = ("keypoint", "mask", "box")  # the first that is measured says which weights are best
+LEADING_KINDS = ("keypoint", "mask", "box")  # the first that is measured says which weights are best
 
 
 @dataclass
@@ -83,7 +83,7 @@ def validation_losses(detector: Detector, annotations: Annotations, world: World
 def leading_figure(scores: Scores) -> tuple[str, float]:
     """The AP that says which weights are best."""
     found = {part.kind: part for part in scores}
-    kind = next(kind for kind in KINDS if kind in found)
+    kind = next(kind for kind in LEADING_KINDS if kind in found)
     return f"{kind} AP", found[kind].values["ap"]
 
 
