@@ -61,7 +61,7 @@ class RateRange:
 
     def at(self, step: int) -> float:
         """The rate of a step, counted from 0."""
-        factor = (self.high / self.low) ** (1 / max(self.steps - 1, 1))
+        factor: float = (self.high / self.low) ** (1 / max(self.steps - 1, 1))
         return self.low * factor**step
 
 
