@@ -90,8 +90,10 @@ def detector_of(
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Settings from a preset's name, a published model's name, or a config of ours or of any known source.
 
-    config = bw.load_config("mask_rcnn_r50_fpn", ["model.num_classes=3", "train.lr=0.01"])
-    detector = bw.load(config)
+    `overrides` change some of them by their paths.
+
+        config = bw.load_config("mask_rcnn_r50_fpn", ["model.num_classes=3", "train.lr=0.01"])
+        detector = bw.load(config)
     """
     return read_config(source, overrides)
 
@@ -114,8 +116,10 @@ def load_weights(
 def save(detector: Detector, path: str | Path, *, prefix: str = "") -> None:
     """Writes the weights, or those of the part under `prefix`, as safetensors with settings and class names inside.
 
-    bw.save(detector, "mine.safetensors")
-    detector = bw.load("mine.safetensors")
+    With all weights the file is complete: `bw.load` takes it alone.
+
+        bw.save(detector, "mine.safetensors")
+        detector = bw.load("mine.safetensors")
     """
     state = {name: value for name, value in detector.model.state_dict().items() if name.startswith(prefix)}
     if not state:

@@ -95,7 +95,7 @@ class TensorBoard:
         self._writer = module.SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, kind: str, step: int, values: Values) -> None:
-        """Under the kind: train/loss, val/box.ap."""
+        """Figures are named after their kind too: train/loss, val/box.ap."""
         for name, value in values.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
@@ -129,7 +129,7 @@ class Wandb:
         )
 
     def log(self, kind: str, step: int, values: Values) -> None:
-        """Under the kind: train/loss, val/box.ap."""
+        """Figures are named after their kind too: train/loss, val/box.ap."""
         self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
@@ -153,7 +153,7 @@ class MLflow:
         self._module.log_dict(settings, "config.yaml")
 
     def log(self, kind: str, step: int, values: Values) -> None:
-        """Under the kind: train/loss, val/box.ap."""
+        """Figures are named after their kind too: train/loss, val/box.ap."""
         self._module.log_metrics({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:

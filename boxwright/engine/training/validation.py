@@ -35,7 +35,7 @@ class Best:
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The fields by their names, for a checkpoint."""
         return {"value": self.value, "step": self.step, "behind": self.behind}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
