@@ -31,15 +31,15 @@ def stopping(monkeypatch):
     """Makes a run stop as by SIGTERM once it has done so many steps."""
 
     def stop_after(steps):
-        original = training.Trainer._launch
+        original = training.Learner.launch
 
-        def one_step(self, batches, stop):
-            if self.step + 1 == steps:
+        def launch(self, batches, step, **options):
+            if step + 2 == steps:  # in the midst of the step before
                 signal.raise_signal(signal.SIGTERM)
-            return original(self, batches, stop)
+            return original(self, batches, step, **options)
 
-        monkeypatch.setattr(training.Trainer, "_launch", one_step)
-        return lambda: monkeypatch.setattr(training.Trainer, "_launch", original)
+        monkeypatch.setattr(training.Learner, "launch", launch)
+        return lambda: monkeypatch.setattr(training.Learner, "launch", original)
 
     return stop_after
 
