@@ -5,6 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 EXTRAS := dev,log,export,serve,report
 CHECKS := lint types layers tests
+ASSETS := boxwright/report/assets
 
 ifndef PYTHON
 PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -28,6 +29,9 @@ test-all: $(STAMP)
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/oxfmt --check $(ASSETS)
+	@cat $(ASSETS)/*.js > $(VENV)/page.js  # the page has all of them in one script
+	@$(VENV)/bin/oxlint --deny-warnings --no-ignore $(VENV)/page.js
 
 types: $(STAMP)
 	@$(VENV)/bin/mypy

@@ -68,35 +68,35 @@ def _shortened(text: str) -> str:
 
 
 class ConfigError(BoxwrightError, ValueError):
-    pass
+    """Raised when a setting, or an argument that is one, is unknown or has a value that cannot be used."""
 
 
 class WeightsError(BoxwrightError, ValueError):
-    pass
+    """Raised when a checkpoint cannot be read, holds no weights, or holds others than the model needs."""
 
 
 class UnsafeFileError(WeightsError):
-    pass
+    """Raised when a file would run code, names classes that no checkpoint needs, or claims more than it can hold."""
 
 
 class DatasetError(BoxwrightError, ValueError):
-    pass
+    """Raised when annotations, results or a folder of data cannot be read, contradict themselves or one another."""
 
 
 class ImageError(BoxwrightError, ValueError):
-    pass
+    """Raised when a picture is missing, cannot be decoded, or is not the one that was asked for."""
 
 
 class ShapeError(BoxwrightError, ValueError):
-    pass
+    """Raised when a tensor or array has another shape, type or range of values than the function takes."""
 
 
 class BackendError(BoxwrightError, RuntimeError):
-    pass
+    """Raised when an op cannot run as it is asked to: on a forced backend, deterministically, or with a gradient."""
 
 
 class DownloadError(BoxwrightError, OSError):
-    pass
+    """Raised when a file cannot be fetched or kept, or is not the one that its checksum promises."""
 
 
 class OutputError(BoxwrightError, OSError):
@@ -104,15 +104,15 @@ class OutputError(BoxwrightError, OSError):
 
 
 class TrainingError(BoxwrightError, RuntimeError):
-    pass
+    """Raised when a run cannot begin or go on: its folder, its memory, its numbers or its other processes fail."""
 
 
 class ExportError(BoxwrightError, RuntimeError):
-    pass
+    """Raised when a model cannot be turned into a file for another runtime."""
 
 
 class MissingExtraError(BoxwrightError, ImportError):
-    """`import_extra` in the place of use raises it: one sentence with the command that installs what is missing."""
+    """Raised where an optional dependency is used and not installed: one sentence with the command that installs it."""
 
     def __init__(self, *, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'boxwright[{extra}]'")

@@ -1,21 +1,25 @@
 """`boxwright bench`: how fast a model runs here, and how far from the limit of the machine."""
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from boxwright.cli import precision as precision_of
 from boxwright.cli.console import print_json, print_table
 
+if TYPE_CHECKING:
+    from boxwright.engine.detector import Detector
+    from boxwright.engine.speed import Speed
+
 app = typer.Typer(add_completion=False)
 
 
-class Precision(StrEnum):
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-    int8 = "int8"
+RecordedOption = Annotated[
+    bool, typer.Option("--recorded", help="Play recordings of whole runs (CUDA graphs) on a GPU.")
+]
+BenchPrecisionOption = Annotated[
+    Literal["fp32", "bf16", "fp16", "int8"], typer.Option(help="What convolutions compute in.")
+]
 
 
 @app.command()
@@ -23,11 +27,9 @@ def bench(
     model: Annotated[str, typer.Argument(help="A preset, a config, a checkpoint or a published model.")],
     size: Annotated[str, typer.Option(help="Height and width of the pictures.")] = "800x1199",
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="What convolutions compute in.")] = Precision.fp32,
+    precision: BenchPrecisionOption = "fp32",
     training: Annotated[bool, typer.Option("--train", help="Measure steps of training.")] = False,
-    recorded: Annotated[
-        bool, typer.Option("--recorded", help="Play recordings of whole runs (CUDA graphs) on a GPU.")
-    ] = False,
+    recorded: RecordedOption = False,
     rounds: Annotated[int, typer.Option(min=1, help="Calls whose median is taken, after two that warm up.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
@@ -42,27 +44,40 @@ def bench(
 
       boxwright bench mask_rcnn_r18_fpn_gn --size 320x320 --rounds 3
     """
+    if precision == "int8" and training:
+        raise typer.BadParameter("int8 detects and does not train; take bf16", param_hint="--precision")
+    if recorded and training:
+        raise typer.BadParameter("runs of detection are recorded, and no training", param_hint="--recorded")
+    from boxwright.engine.speed import measure_detection, measure_training
+
+    pixels = _size(size)
+    detector = _detector(model, device, precision, pixels, is_recorded=recorded)
+    measure = measure_training if training else measure_detection
+    found = measure(detector, size=pixels, batch=batch, rounds=rounds)
+    task = "training step" if training else "detection"
+    asked = {"model": model, "task": task, "size": size, "batch": batch, "precision": precision}
+    figures = asked | _figures(found, detector)
+    if as_json:
+        print_json(figures)
+    else:
+        print_table(f"{model}, {task}", [(name.replace("_", " "), value) for name, value in figures.items()])
+
+
+def _detector(model: str, device: str, precision: str, size: tuple[int, int], *, is_recorded: bool) -> "Detector":
+    from boxwright.engine.loading import load
+    from boxwright.engine.speed import make_pictures
+
+    detector = load(model, device=device, precision=precision_of.to_load(precision))
+    precision_of.calibrate(detector, precision, make_pictures(size, 1))
+    if is_recorded:
+        detector.record()
+    return detector
+
+
+def _figures(found: "Speed", detector: "Detector") -> dict[str, Any]:
     import torch
 
-    from boxwright.engine.loading import load
-    from boxwright.engine.speed import make_pictures, measure_detection, measure_training
-
-    if precision is Precision.int8 and training:
-        raise typer.BadParameter("int8 detects and does not train; take bf16", param_hint="--precision")
-    detector = load(model, device=device, precision=precision_of.to_load(precision))
-    precision_of.calibrate(detector, precision, make_pictures(_size(size), 1))
-    if recorded:
-        if training:
-            raise typer.BadParameter("runs of detection are recorded, and no training", param_hint="--recorded")
-        detector.record()
-    measure = measure_training if training else measure_detection
-    found = measure(detector, size=_size(size), batch=batch, rounds=rounds)
-    figures: dict[str, Any] = {
-        "model": model,
-        "task": "training step" if training else "detection",
-        "size": size,
-        "batch": batch,
-        "precision": precision.value,
+    return {
         "device": str(detector.device),
         "threads": torch.get_num_threads(),
         "seconds": round(found.seconds, 4),
@@ -71,10 +86,6 @@ def bench(
         "floor_seconds": round(found.floor_seconds, 4),
         "times_floor": round(found.times_floor, 2),
     }
-    if as_json:
-        print_json(figures)
-    else:
-        print_table(f"{model}, {figures['task']}", [(name.replace("_", " "), value) for name, value in figures.items()])
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -5,15 +5,15 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json
+from boxwright.cli.options import JsonOption
 
 app = typer.Typer(add_completion=False)
 
-Source = Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)]
-Overrides = Annotated[
+SourceArgument = Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)]
+OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes, such as train.lr=0.01.", show_default=False),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
@@ -27,7 +27,7 @@ def config() -> None:
 
 
 @app.command("list")
-def list_presets(as_json: AsJson = False) -> None:
+def list_presets(as_json: JsonOption = False) -> None:
     """List the names of the presets.
 
     Example:
@@ -44,7 +44,7 @@ def list_presets(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(source: Source, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def show(source: SourceArgument, overrides: OverridesArgument = None, as_json: JsonOption = False) -> None:
     """Print all settings of a preset or a file as YAML, after changes: a file to start one's own from.
 
     Example:
@@ -77,7 +77,7 @@ def schema() -> None:
 def diff(
     a: Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)],
     b: Annotated[str, typer.Argument(help="Another one.", show_default=False)],
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print each setting in which two presets or files differ, with the value in A and the value in B.
 

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import typer
@@ -12,6 +13,7 @@ from boxwright.errors import escaped, readable
 
 
 def print_error(message: str) -> None:
+    """One line on stderr that begins with "error:"."""
     typer.secho("error:", fg="red", bold=True, err=True, nl=False)
     print(f" {readable(message)}", file=sys.stderr)
 
@@ -22,6 +24,7 @@ def print_note(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Plain values, indented, on stdout."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
@@ -39,7 +42,8 @@ def print_table(title: str, rows: Sequence[Sequence[object]]) -> None:
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Yields a function to call after each of `total` steps: a bar on a terminal, ten plain lines in a log."""
     if not sys.stderr.isatty():
-        yield _plain_progress(what, total)
+        steps = count(1)
+        yield lambda: print_tenth(what, next(steps), total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -50,13 +54,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _plain_progress(what: str, total: int) -> Callable[[], None]:
-    done = 0
-
-    def advance() -> None:
-        nonlocal done
-        done += 1
-        if done * 10 // total > (done - 1) * 10 // total:
-            print_note(f"{what}: {done} of {total}")
-
-    return advance
+def print_tenth(what: str, done: int, total: int) -> None:
+    """A note after each tenth of the way."""
+    if done * 10 // total > (done - 1) * 10 // total:
+        print_note(f"{what}: {done} of {total}")

@@ -1,12 +1,12 @@
 """`boxwright convert`: configs and checkpoints of other programs into ours, and weights back."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.options import JsonOption
 from boxwright.cli.writes import writes
 
 if TYPE_CHECKING:
@@ -17,13 +17,7 @@ app = typer.Typer(add_completion=False)
 CONFIG_ENDINGS = {".py", ".yaml", ".yml"}
 
 
-class Target(StrEnum):
-    boxwright = "boxwright"
-    detectron2 = "detectron2"
-    torchvision = "torchvision"
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Program = Literal["boxwright", "detectron2", "torchvision"]
 
 
 @app.callback()
@@ -41,7 +35,7 @@ def convert() -> None:
 def convert_config(
     source: Annotated[str, typer.Argument(help="A file, a published model's name, or a torchvision call.")],
     target: Annotated[Path | None, typer.Argument(help="The YAML to write; without it only the list is shown.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Translate a config of any program, and list what became of each of its keys.
 
@@ -71,10 +65,10 @@ def convert_config(
 def convert_weights(
     source: Annotated[Path, typer.Argument(help="A checkpoint of any known source.")],
     target: Annotated[Path, typer.Argument(help="The file to write.")],
-    to: Annotated[Target, typer.Option(help="The program that shall open it.")] = Target.boxwright,
+    to: Annotated[Program, typer.Option(help="The program that shall open it.")] = "boxwright",
     config: Annotated[str | None, typer.Option("--config", "-c", help="The model's config, for our own file.")] = None,
     swap_channels: Annotated[bool, typer.Option(help="Turn the first convolution from BGR to RGB, or back.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a checkpoint for another program: our safetensors, Detectron2's .pkl (or .pth), torchvision's .pth.
 
@@ -87,18 +81,18 @@ def convert_weights(
     """
     from boxwright.engine.conversion import convert_weights
 
-    done = convert_weights(source, target, to=to.value, config=config, swap_channels=swap_channels)
+    done = convert_weights(source, target, to=to, config=config, swap_channels=swap_channels)
     if as_json:
-        print_json({"source": done.source, "to": done.target, "weights": done.num_weights, "notes": list(done.notes)})
+        print_json({"source": done.source, "to": done.program, "weights": done.num_weights, "notes": list(done.notes)})
         return
-    print(f"{target}: {done.num_weights} weights of {done.source} for {done.target}")
+    print(f"{target}: {done.num_weights} weights of {done.source} for {done.program}")
     for note in done.notes:
         print_note(f"note: {note}")
 
 
 @app.command("check")
 def check_configs(
-    folder: Annotated[Path, typer.Argument(help="A folder of configs.")], as_json: AsJson = False
+    folder: Annotated[Path, typer.Argument(help="A folder of configs.")], as_json: JsonOption = False
 ) -> None:
     """Say of each config in a folder whether it can be read, and if not, why.
 

@@ -1,9 +1,8 @@
 """`boxwright data`: verbs about data sets. Another one is one more function with `@app.command()`."""
 
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,11 +16,7 @@ app = typer.Typer(add_completion=False)
 for verb in (check, convert, stats, view):
     app.command()(verb)
 
-
-class Kind(StrEnum):
-    shapes = "shapes"
-    cells = "cells"
-    figures = "figures"
+Scenes = Literal["shapes", "cells", "figures"]
 
 
 @app.callback()
@@ -37,7 +32,7 @@ def data() -> None:
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="The folder to write: images/, train.json, val.json.")],
-    kind: Annotated[Kind, typer.Option(help="What the pictures show.")] = Kind.shapes,
+    kind: Annotated[Scenes, typer.Option(help="What the pictures show.")] = "shapes",
     images: Annotated[int, typer.Option(help="How many pictures.")] = 500,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 320,
@@ -58,10 +53,10 @@ def synth(
     """
     from boxwright.data.synth import generate
 
-    with progress(f"drawing {kind.value}", images) as advance:
+    with progress(f"drawing {kind}", images) as advance:
         summary = generate(
             out,
-            kind=kind.value,
+            kind=kind,
             images=images,
             seed=seed,
             size=size,

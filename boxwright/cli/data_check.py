@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_table, progress
+from boxwright.cli.options import DataArgument, NamedRootOption
 
 
 def check(
-    data: Annotated[str, typer.Argument(help="A folder, an annotation file, or a name such as coco_2017_val.")],
+    data: DataArgument,
     fix: Annotated[Path | None, typer.Option(help="Write a repaired copy to this new folder.", metavar="OUT")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
+    root: NamedRootOption = None,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Open every picture.")] = True,
     examples: Annotated[int, typer.Option(help="How many examples of each problem to show.")] = 3,
     allow_outside: Annotated[

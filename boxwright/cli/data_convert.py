@@ -1,33 +1,24 @@
 """`boxwright data convert`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from boxwright.cli.console import print_json, print_table, progress
+from boxwright.cli.options import DataArgument, NamedRootOption
 
-
-class Format(StrEnum):
-    coco = "coco"
-    lvis = "lvis"
-    voc = "voc"
-    cityscapes = "cityscapes"
-    yolo = "yolo"
-
-
-class Place(StrEnum):
-    copy = "copy"
-    link = "link"
+Format = Literal["coco", "lvis", "voc", "cityscapes", "yolo"]
 
 
 def convert(
-    data: Annotated[str, typer.Argument(help="A folder, an annotation file, or a name such as coco_2017_val.")],
+    data: DataArgument,
     out: Annotated[Path, typer.Argument(help="The new folder.")],
     to: Annotated[Format, typer.Option(help="The format to write.")],
-    root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
-    images: Annotated[Place, typer.Option(help="Copy the pictures, or make symbolic links.")] = Place.copy,
+    root: NamedRootOption = None,
+    images: Annotated[
+        Literal["copy", "link"], typer.Option(help="Copy the pictures, or make symbolic links.")
+    ] = "copy",
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Copy pictures outside the data set's folder too.")
     ] = False,
@@ -47,12 +38,12 @@ def convert(
     splits = read_all_splits(data, root=root)
     with progress("writing", sum(len(annotations) for annotations in splits.values())) as advance:
         conversion = write_dataset(
-            splits, out, to=to.value, images=images.value, allow_outside=allow_outside, on_image=advance
+            splits, out, to=to, images=images, allow_outside=allow_outside, on_image=advance
         ).plain()
     if as_json:
         print_json(conversion)
         return
-    print(f"{out}: {conversion['objects']} objects as {to.value}")
+    print(f"{out}: {conversion['objects']} objects as {to}")
     print_table("Splits", [(name, f"{count} images") for name, count in conversion["splits"].items()])
     if conversion["losses"]:
         print_table("Lost or changed on the way", [(count, what) for what, count in conversion["losses"].items()])

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.options import DataArgument, NamedRootOption
 from boxwright.cli.writes import ForceOption
 
 
 def stats(
-    data: Annotated[str, typer.Argument(help="A folder, an annotation file, or a name such as coco_2017_val.")],
+    data: DataArgument,
     config: Annotated[str | None, typer.Option(help="Compare boxes with the anchors of this config or preset.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write plots (PNG) to this folder.", metavar="OUT")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
+    root: NamedRootOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
     force: ForceOption = False,
 ) -> None:

@@ -6,18 +6,19 @@ from typing import Annotated
 import typer
 
 from boxwright.cli.console import print_json, progress
+from boxwright.cli.options import DataArgument, NamedRootOption
 from boxwright.cli.writes import writes
 
 
 @writes("out", reads=["data"])
 def view(
-    data: Annotated[str, typer.Argument(help="A folder, an annotation file, or a name such as coco_2017_val.")],
+    data: DataArgument,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("view.html"),
     split: Annotated[str, typer.Option(help="Which split.")] = "train",
     images: Annotated[int, typer.Option(help="How many images.")] = 60,
     names: Annotated[list[str] | None, typer.Option("--name", help="Only images with an object of this class.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed shows other images; -1 the first ones in order.")] = 0,
-    root: Annotated[Path | None, typer.Option(help="Where named data sets lie.")] = None,
+    root: NamedRootOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a page of thumbnails with boxes, masks and keypoints: one file, to open in any browser.

@@ -27,22 +27,27 @@ class Demo:
 
     @property
     def data(self) -> Path:
+        """The folder of the data set."""
         return self.out / "data"
 
     @property
     def run(self) -> Path:
+        """The folder of the training."""
         return self.out / "run"
 
     @property
     def pictures(self) -> Path:
+        """The folder of the drawn pictures."""
         return self.out / "found"
 
     @property
     def report(self) -> Path:
+        """The page."""
         return self.out / "report.html"
 
 
 def make_data(demo: Demo) -> Path:
+    """Cells as under a microscope, from the seed."""
     from boxwright.data.synth import generate
 
     with progress("drawing cells", demo.images) as advance:
@@ -79,6 +84,7 @@ def train_model(demo: Demo) -> Path:
 
 
 def draw_pictures(demo: Demo) -> Path:
+    """What the model finds in some of the validation images."""
     from boxwright.cli.predict import predict
     from boxwright.data.formats.reading import read_dataset
 
@@ -89,6 +95,7 @@ def draw_pictures(demo: Demo) -> Path:
 
 
 def write_page(demo: Demo) -> Path:
+    """The report of the run."""
     from boxwright.cli.report import report
 
     report(demo.run, out=demo.report, title="The demo: cells")

@@ -5,22 +5,23 @@ import platform
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from boxwright.cli.console import print_json, print_table
+from boxwright.cli.options import JsonOption
 
 app = typer.Typer(add_completion=False)
 
 # What the CPU kernels and bf16 inference gain most from, as Linux names it
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8")
 
-Report = dict[str, Any]
+Plain = dict[str, Any]
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Print versions, devices, the backend of each op and why, and what is missing.
 
     Example:
@@ -34,7 +35,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         _print_report(report)
 
 
-def examine() -> Report:
+def examine() -> Plain:
     """Everything `boxwright doctor` says, as plain values."""
     import boxwright
 
@@ -84,7 +85,8 @@ def find_missing(packages: dict[str, dict[str, str | None]]) -> list[dict[str, A
     return missing
 
 
-def examine_cpu() -> Report:
+def examine_cpu() -> Plain:
+    """Model, cores, threads, and what its instructions are good for."""
     import torch
 
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
@@ -100,7 +102,7 @@ def examine_cpu() -> Report:
     }
 
 
-def examine_cuda() -> Report:
+def examine_cuda() -> Plain:
     """Whether there is a GPU, or why there is none."""
     import torch
 
@@ -115,7 +117,7 @@ def examine_cuda() -> Report:
     return {"devices": devices, "why": f"CUDA {torch.version.cuda}"}
 
 
-def examine_ops() -> list[Report]:
+def examine_ops() -> list[Plain]:
     """The backend of each op on each kind of device that is here."""
     import torch
 
@@ -126,7 +128,7 @@ def examine_ops() -> list[Report]:
     return [{"op": it.op, "device": device, "backend": it.backend, "reason": it.reason} for device, it in choices]
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: Plain) -> None:
     print_table("Versions", [(name, report[name]) for name in ("boxwright", "python", "platform")])
     print_table("Packages", [(name, version or "missing") for name, version in report["packages"].items()])
     print_table("Devices", [*_cpu_rows(report["cpu"]), *_cuda_rows(report["cuda"])])
@@ -136,7 +138,7 @@ def _print_report(report: Report) -> None:
     print_table("Missing", missing or [("nothing: all extras are installed",)])
 
 
-def _cpu_rows(cpu: Report) -> list[tuple[str, str]]:
+def _cpu_rows(cpu: Plain) -> list[tuple[str, str]]:
     flags = ", ".join(cpu["flags"]) or f"none of {', '.join(CPU_FLAGS)}"
     return [
         ("CPU", f"{cpu['model']}, {cpu['cores']} cores; torch uses {cpu['torch_threads']} threads"),
@@ -144,7 +146,7 @@ def _cpu_rows(cpu: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _cuda_rows(cuda: Report) -> list[tuple[str, str]]:
+def _cuda_rows(cuda: Plain) -> list[tuple[str, str]]:
     rows = [
         ("GPU", f"{found['name']}, {found['memory_gib']} GiB, compute capability {found['capability']}; {cuda['why']}")
         for found in cuda["devices"]

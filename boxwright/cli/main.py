@@ -38,9 +38,11 @@ class LazyVerbs(TyperGroup):
     """Imports a verb's module when the verb is called; the overview is printed from the table alone."""
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs in the order of the table."""
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command in the verb's module; None where there is no such verb."""
         if cmd_name not in VERBS:
             return None
         command = typer.main.get_command(import_module(f"boxwright.cli.{cmd_name}").app)
@@ -48,11 +50,13 @@ class LazyVerbs(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As Typer's; an unknown verb is answered with the nearest one."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             ctx.fail(f"no verb {args[0]!r}{_nearest(args[0])}")
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The overview, of commands that stand for the verbs and import nothing."""
         rows: Any = {name: TyperCommand(name, help=text) for name, text in VERBS.items()}
         overview = TyperGroup(name=self.name, commands=rows, help=self.help, params=self.params)
         overview.format_help(ctx, formatter)

@@ -14,6 +14,7 @@ MOST_CALIBRATED_ON = 16
 
 
 def to_load(precision: str) -> "Precision":
+    """What the model is loaded in."""
     return cast("Precision", "fp32" if precision == "int8" else precision)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from boxwright.cli.console import print_json, print_note, print_table
+from boxwright.cli.options import JsonOption
 from boxwright.cli.writes import writes
 
 app = typer.Typer(add_completion=False)
@@ -18,7 +19,7 @@ FIGURES = ("box.ap", "mask.ap", "keypoint.ap")
 def runs(
     folders: Annotated[list[Path], typer.Argument(help="Runs, or folders that hold some.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="An HTML page with the curves.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List and compare trainings: steps, losses, best figures, and the settings in which they differ.
 
@@ -41,8 +42,9 @@ def runs(
     figures = [name for name in FIGURES if any(name in row["best"] for row in plain)]
     rows: list[list[Any]] = [["run", "steps", "loss", *(f"best {name}" for name in figures)]]
     for row in plain:
-        best = [_told(row["best"].get(name)) for name in figures]
-        rows.append([row["run"], f"{row['step']}/{row['num_steps']}", _number(row["loss"]), *best])
+        best = [_best(row["best"].get(name)) for name in figures]
+        loss = "" if row["loss"] is None else f"{row['loss']:.3f}"
+        rows.append([row["run"], f"{row['step']}/{row['num_steps']}", loss, *best])
     print_table("Runs", rows)
     if changed:
         names = [["setting", *(Path(row["run"]).name for row in plain)]]
@@ -60,9 +62,5 @@ def _plain(run: Any) -> dict[str, Any]:
     }
 
 
-def _told(found: dict[str, Any] | None) -> str:
+def _best(found: dict[str, Any] | None) -> str:
     return "" if found is None else f"{found['value']:.3f} at {found['step']}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

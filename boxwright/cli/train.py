@@ -2,27 +2,36 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from boxwright.cli.console import print_json, print_note
+from boxwright.cli.options import TrainingDataOption, TrainingDeviceOption
+
+if TYPE_CHECKING:
+    from boxwright.engine.training.train import Run
 
 app = typer.Typer(add_completion=False)
 
 
+ConfigArgument = Annotated[str | None, typer.Argument(help="A preset, a published model's name, or a config file.")]
+OverridesArgument = Annotated[list[str] | None, typer.Argument(help="Settings to change: train.lr=0.01 ...")]
+StartWeightsOption = Annotated[
+    str | None, typer.Option("--weights", "-w", help="Start from this checkpoint, of any known source.")
+]
+
+
 @app.command(context_settings={"ignore_unknown_options": False})
 def train(
-    config: Annotated[str | None, typer.Argument(help="A preset, a published model's name, or a config file.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change: train.lr=0.01 ...")] = None,
-    data: Annotated[str | None, typer.Option("--data", "-d", help="A folder in any known layout.")] = None,
+    config: ConfigArgument = None,
+    overrides: OverridesArgument = None,
+    data: TrainingDataOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder of the run.")] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", "-w", help="Start from this checkpoint, of any known source.")
-    ] = None,
+    weights: StartWeightsOption = None,
     recipe: Annotated[str | None, typer.Option(help="A schedule by name: 1x, 2x, 3x, 20e, lsj_100e, ...")] = None,
     resume: Annotated[str, typer.Option(help="auto: a run in --out goes on; never: it is an error.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    device: TrainingDeviceOption = "auto",
     gpus: Annotated[int, typer.Option(min=1, help="Train on this many GPUs of this machine.")] = 1,
     replay: Annotated[Path | None, typer.Option(help="Repeat the step that a failed run has dumped, and stop.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the last figures as JSON.")] = False,
@@ -45,12 +54,13 @@ def train(
         return
     from boxwright import train as run_training
 
-    changes = list(overrides or [])
-    if weights is not None:
-        changes.append(f"train.weights={weights}")
+    changes = [*(overrides or []), *([] if weights is None else [f"train.weights={weights}"])]
     run = run_training(config, data, out=out, recipe=recipe, resume=resume, device=device, overrides=changes)  # type: ignore[arg-type]
-    if not run.is_main:
-        return
+    if run.is_main:
+        _print(run, as_json=as_json)
+
+
+def _print(run: "Run", *, as_json: bool) -> None:
     if as_json:
         print_json({"step": run.step, "done": run.is_done, "scores": run.scores and run.scores.to_dict()})
     elif run.scores is not None:

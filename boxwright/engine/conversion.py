@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from boxwright.config import Config, dump
 from boxwright.engine.loading import detector_of
-from boxwright.errors import WeightsError
 from boxwright.interop.detectron2.weights import to_detectron2
 from boxwright.interop.files.safetensors_file import write_safetensors
 from boxwright.interop.tables.background import UNREAD
@@ -14,15 +13,15 @@ from boxwright.interop.torchvision.weights import to_torchvision
 from boxwright.interop.weights import Weights, read_weights, with_channels_swapped
 from boxwright.interop.write import write_pickle, write_torch
 
-Target = Literal["boxwright", "detectron2", "torchvision"]
+Program = Literal["boxwright", "detectron2", "torchvision"]
 
 
 @dataclass(frozen=True)
-class Conversion:
-    """What was written. `source` is the program the weights came from, `notes` what a reader should know."""
+class ConvertedWeights:
+    """What was written: weights of the program `source` for `program`, with notes that a reader should know."""
 
     source: str
-    target: Target
+    program: Program
     num_weights: int
     notes: tuple[str, ...] = ()
 
@@ -31,10 +30,10 @@ def convert_weights(
     source: str | Path,
     target: str | Path,
     *,
-    to: Target = "boxwright",
+    to: Program = "boxwright",
     config: str | Path | Config | None = None,
     swap_channels: bool = False,
-) -> Conversion:
+) -> ConvertedWeights:
     """Reads a checkpoint of any source and writes it for `to`.
 
     Our own file is complete: `config`, or the settings inside the checkpoint, and the class names go into it, and the
@@ -53,15 +52,17 @@ def convert_weights(
         case "torchvision":
             state = dict(to_torchvision(weights.state))
             write_torch(target, state)
-    return Conversion(weights.source, to, len(state), _notes(weights, to))
+    return ConvertedWeights(weights.source, to, len(state), _notes(weights, to))
 
 
-def _write_ours(weights: Weights, target: str | Path, *, config: str | Path | Config | None, where: str) -> Conversion:
+def _write_ours(
+    weights: Weights, target: str | Path, *, config: str | Path | Config | None, where: str
+) -> ConvertedWeights:
     detector = detector_of(weights, config=config, where=where)
     unread = {name: value for name, value in weights.state.items() if name.startswith(UNREAD)}
     state = detector.model.state_dict() | unread
     write_safetensors(target, state, config=dump(detector.config), class_names=list(detector.class_names))
-    return Conversion(weights.source, "boxwright", len(state))
+    return ConvertedWeights(weights.source, "boxwright", len(state))
 
 
 def _write_detectron2(state: dict[str, Any], target: Path) -> None:
@@ -72,19 +73,11 @@ def _write_detectron2(state: dict[str, Any], target: Path) -> None:
         write_pickle(target, {"model": state, "__author__": "Boxwright"})
 
 
-def _notes(weights: Weights, to: Target) -> tuple[str, ...]:
+def _notes(weights: Weights, to: Program) -> tuple[str, ...]:
     original = {"detectron2": "Detectron2", "torchvision": "torchvision"}.get(to, "")
-    is_same = weights.source == original or weights.source == "Boxwright"
-    if is_same:
+    if weights.source in (original, "Boxwright"):
         return ()
     return (
         f"these are weights of {weights.source}: {original} will run them by its own conventions (pixels, boxes, "
         "anchors), and its numbers will differ",
     )
-
-
-def check_target(to: str) -> Target:
-    match to:
-        case "boxwright" | "detectron2" | "torchvision":
-            return to
-    raise WeightsError(f"weights can be written for boxwright, detectron2 and torchvision, not for {to!r}")

@@ -29,7 +29,7 @@ from boxwright.types import Batch, Detections, Size
 
 
 @dataclass(frozen=True)
-class Share:
+class ImageShare:
     """A run of neighbouring images, and which of them could not be read."""
 
     annotations: Annotations
@@ -64,7 +64,7 @@ class Share:
 
 
 def detect_share(
-    detector: Detector, share: Share, batch: int, workers: int, watch: "Watch", given: Given | None = None
+    detector: Detector, share: ImageShare, batch: int, workers: int, watch: "Watch", given: Given | None = None
 ) -> Iterator[tuple[int | str, Detections]]:
     """Id of each image that can be read, and what is found in it, or among the proposals `given` for it."""
     if detector.config.test.augment is not None:
@@ -86,7 +86,7 @@ def detect_share(
 
 
 def _detect_augmented(
-    detector: Detector, share: Share, settings: AugmentedTest, watch: "Watch", given: Given | None
+    detector: Detector, share: ImageShare, settings: AugmentedTest, watch: "Watch", given: Given | None
 ) -> Iterator[tuple[int | str, Detections]]:
     """One picture after the other: each is seen many times, so reading it costs nothing beside that."""
     annotations = share.annotations

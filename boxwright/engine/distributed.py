@@ -25,6 +25,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
+        """Whether this is the one process that writes and speaks."""
         return self.rank == 0
 
     def mean(self, values: Tensor) -> Tensor:
@@ -68,8 +69,8 @@ def joined_world(device: torch.device) -> Iterator[World]:
     try:
         yield present_world()
     except BaseException as error:
-        _let_go(error)
-        if _tells_of_a_peer(error):
+        _clear_frames(error)
+        if _comes_from_a_peer(error):
             raise TrainingError(
                 f"another process of the run has ended or cannot be reached ({_reason(error)}): its own message says "
                 "why; the same command goes on from the last checkpoint"
@@ -98,7 +99,7 @@ def _join(backend: str) -> None:
         raise TrainingError(f"the processes of the run could not find each other: {error}") from error
 
 
-def _let_go(error: BaseException | None) -> None:
+def _clear_frames(error: BaseException | None) -> None:
     """Empties the frames in which an error was raised, and those of its causes.
 
     They hold the model that exchanges gradients, and that holds the group. If the group then outlived
@@ -110,7 +111,7 @@ def _let_go(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _tells_of_a_peer(error: BaseException) -> bool:
+def _comes_from_a_peer(error: BaseException) -> bool:
     return isinstance(error, distributed.DistBackendError) or (
         isinstance(error, RuntimeError) and "gloo/transport" in str(error)
     )

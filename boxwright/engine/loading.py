@@ -1,12 +1,11 @@
 """From a name or a file to a detector: presets, our own files, the configs and checkpoints of every known source."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 import torch
-from torch import nn
 
 from boxwright.config import Config, dump, override
 from boxwright.config.load import dump_plain, validate
@@ -14,14 +13,12 @@ from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.unfilled import UnfilledParameters
 from boxwright.errors import BoxwrightError, ConfigError, WeightsError
 from boxwright.interop.config import read_config, read_config_text
-from boxwright.interop.download import fetch_model
+from boxwright.interop.download import Progress, fetch_model
 from boxwright.interop.files.safetensors_file import write_safetensors
 from boxwright.interop.texts.config_files import is_readable
 from boxwright.interop.weights import Weights, WeightsReport, load_state, read_weights, with_channels_swapped
 from boxwright.interop.zoo.configs import is_published
 from boxwright.interop.zoo.models import ZooModel, find_model
-
-Progress = Callable[[int, int | None], None]
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_ENDINGS = (".yaml", ".yml", ".py", ".json")
@@ -42,9 +39,12 @@ def load(
     `source` is settings, a preset's name ("mask_rcnn_r50_fpn"), a published model's name
     ("detectron2/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x": downloaded once), a config of any known source, or a
     checkpoint of ours or of mmdetection, which holds its config, or the folder of a run, whose best weights are taken.
-    `weights` is a checkpoint of any source; with it
-    nothing is downloaded. Settings inside a checkpoint win over those that a published name stands for. A preset
-    without weights has random ones.
+    `weights` is a checkpoint of any source; with it nothing is downloaded. Settings inside a checkpoint win over those
+    that a published name stands for. A preset without weights has random ones. `overrides` change settings.
+
+        detector = bw.load("torchvision/maskrcnn_resnet50_fpn_v2", overrides=["test.score_threshold=0.5"])
+        detector = bw.load("mask_rcnn_r50_fpn", "model_final.pkl", device="cuda", precision="bf16")
+        print(detector("street.jpg"))
     """
     found: Weights | None = None
     source = _of_run(source)
@@ -90,7 +90,13 @@ def detector_of(
 
 
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Settings from a preset's name, a published model's name, or a config of ours or of any known source."""
+    """Settings from a preset's name, a published model's name, or a config of ours or of any known source.
+
+    `overrides` change some of them by their paths.
+
+        config = bw.load_config("mask_rcnn_r50_fpn", ["model.num_classes=3", "train.lr=0.01"])
+        detector = bw.load(config)
+    """
     return read_config(source, overrides)
 
 
@@ -101,16 +107,26 @@ def load_weights(
 
     Weights of another number of classes do not fit: they stay as initialised and are listed as of another shape.
     `swap_channels` turns the first convolution from BGR pictures to RGB ones, or back.
+
+        detector = bw.load("mask_rcnn_r50_fpn", overrides=["model.num_classes=3"])
+        print(bw.load_weights(detector, "model_final.pkl"))  # what was loaded, and what did not fit
     """
     weights = read_weights(path)
     return load_state(detector.model, with_channels_swapped(weights) if swap_channels else weights, prefix=prefix)
 
 
 def save(detector: Detector, path: str | Path, *, prefix: str = "") -> None:
-    """Writes the weights, or those of the part under `prefix`, as safetensors with settings and class names inside."""
+    """Writes the weights, or those of the part under `prefix`, as safetensors with settings and class names inside.
+
+    With all weights the file is complete: `bw.load` takes it alone.
+
+        bw.save(detector, "mine.safetensors")
+        detector = bw.load("mine.safetensors")
+    """
     state = {name: value for name, value in detector.model.state_dict().items() if name.startswith(prefix)}
     if not state:
-        raise WeightsError(f"no weight's name starts with {prefix!r}; the model's parts are {_parts(detector.model)}")
+        parts = ", ".join(name for name, _ in detector.model.named_children())
+        raise WeightsError(f"no weight's name starts with {prefix!r}; the model's parts are {parts}")
     write_safetensors(path, state, config=dump(detector.config), class_names=list(detector.class_names))
 
 
@@ -192,7 +208,3 @@ def _check_complete(report: WeightsReport, where: str) -> None:
     if report.missing:
         some = ", ".join(report.missing[:3])
         raise WeightsError(f"{where}: {len(report.missing)} weights of the model are not in the file, first {some}")
-
-
-def _parts(model: nn.Module) -> str:
-    return ", ".join(name for name, _ in model.named_children())

@@ -36,6 +36,7 @@ class Speed:
 
     @property
     def times_floor(self) -> float:
+        """1 where nothing but those operations takes time."""
         return self.seconds / self.floor_seconds
 
 
@@ -117,10 +118,12 @@ def _keypoints(detector: Detector, boxes: Tensor) -> Tensor | None:
 
 
 def median_seconds(call: Callable[[], object], rounds: int, device: torch.device) -> float:
+    """Of `rounds` calls, after some that warm up."""
     return statistics.median([seconds_of(call, device) for _ in range(rounds + WARM_UP)][WARM_UP:])
 
 
 def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    """Of one call, until the device has done what it launched."""
     begin = time.perf_counter()
     call()
     if device.type == "cuda":

@@ -10,6 +10,7 @@ NUM_CONFUSED, NUM_IMAGES = 10, 10
 
 
 def format_analysis(analysis: Analysis) -> str:
+    """A table for each study of one kind, with a line above it that says what it shows."""
     parts = [
         _titled("95% intervals, from resampled images", _intervals(analysis)),
         _titled("the score to keep of each category: where F1 at IoU 0.5 is highest", _thresholds(analysis)),

@@ -28,6 +28,7 @@ class Calibration:
     position_error: float | None  # None where the images' sizes are not known
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values; None in empty bins."""
         return {
             "edges": self.edges.tolist(),
             "counts": self.counts.tolist(),

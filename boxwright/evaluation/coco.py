@@ -11,10 +11,11 @@ from boxwright.errors import DatasetError, ShapeError
 from boxwright.evaluation.detections import (
     KINDS,
     DetectionTable,
+    box_area,
+    checked_table,
     image_position,
     join_tables,
     read_detections,
-    table_from_arrays,
 )
 from boxwright.evaluation.ground_truth import GroundTruth, Identity, read_ground_truth
 from boxwright.evaluation.matching import Tally
@@ -251,18 +252,20 @@ class Evaluator:
         lengths = [len(part) for part in scores]
         points = [part[:, :, :2] for part in keypoints if part is not None and len(part)]
         masks = [rle for part in rles if part is not None for rle in part]
-        return table_from_arrays(
+        if "keypoint" in self.tallies:  # or there might be nothing to join
+            points.append(np.zeros((0, len(self.tallies["keypoint"].similarity.sigmas), 2)))
+        boxes_xywh = np.concatenate([np.reshape(part, (-1, 4)) for part in boxes]).astype(np.float64)
+        table = DetectionTable(
             image=np.repeat(np.array(positions, dtype=np.int32), lengths),
             category=self._categories[np.concatenate(labels).astype(np.int64)],
-            scores=np.concatenate(scores),
-            boxes_xywh=np.concatenate([np.reshape(part, (-1, 4)) for part in boxes]),
+            scores=np.concatenate(scores).astype(np.float64),
+            boxes_xywh=boxes_xywh,
+            area=box_area(boxes_xywh),
             runs=pack_rles(masks, what="detection") if "mask" in self.tallies else None,
-            keypoints=np.concatenate([self._no_points(), *points]) if "keypoint" in self.tallies else None,
+            keypoints=np.concatenate(points).astype(np.float64) if "keypoint" in self.tallies else None,
             kinds=tuple(self.tallies),
         )
-
-    def _no_points(self) -> NDArray[np.float64]:
-        return np.zeros((0, len(self.tallies["keypoint"].similarity.sigmas), 2))
+        return checked_table(table)
 
 
 def _check_lengths(image_id: Identity, count: int, **columns: Any) -> None:

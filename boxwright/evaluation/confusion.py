@@ -36,6 +36,7 @@ class Confusion:
         return [(self.names[i], self.names[j], int(between[i, j])) for i, j in pairs if between[i, j]]
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
         return {
             "names": list(self.names),
             "counts": self.counts.tolist(),
@@ -57,7 +58,7 @@ def confusion_matrix(verdicts: Verdicts, *, score_threshold: float = 0.3) -> Con
         threshold=verdicts.threshold,
         sigmas=verdicts.similarity.sigmas or None,
     )
-    detection, annotation = _mistaken(kept)
+    detection, annotation = _taken_for_others(kept)
     is_stray = kept.is_false.copy()
     is_stray[detection] = False
     is_missed = kept.is_wanted & (kept.finder < 0)
@@ -76,7 +77,7 @@ def confusion_matrix(verdicts: Verdicts, *, score_threshold: float = 0.3) -> Con
     return Confusion(truth.names, counts, score_threshold, verdicts.threshold)
 
 
-def _mistaken(kept: Verdicts) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _taken_for_others(kept: Verdicts) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Pairs of a false detection and an annotation of another category that nobody found."""
     rows = np.flatnonzero(kept.is_false)
     pairs = kept.similarity.pairs(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from boxwright.errors import DatasetError
 from boxwright.evaluation.ground_truth import GroundTruth, Identity
@@ -52,6 +52,12 @@ class DetectionTable:
             keypoints=None if self.keypoints is None else self.keypoints[rows],
         )
 
+    def best_of_images(self, limit: int) -> NDArray[np.int64]:
+        """Rows of the `limit` best detections of each image, in the table's order; of equal ones the first."""
+        order = np.lexsort((-self.scores, self.image))
+        begins = np.searchsorted(self.image[order], self.image[order])
+        return np.sort(order[np.arange(len(self)) - begins < limit])
+
     def slices(self, size: int) -> Iterable["DetectionTable"]:
         """In parts of about `size` detections that never split an image."""
         ends = np.flatnonzero(np.diff(self.image)) + 1
@@ -66,7 +72,8 @@ class DetectionTable:
 def join_tables(parts: Sequence[DetectionTable]) -> DetectionTable:
     """Tables of different images -> one, sorted by image."""
     if not parts:
-        return table_from_arrays(image=[], category=[], scores=[], boxes_xywh=np.zeros((0, 4)))
+        integers, numbers = np.zeros(0, dtype=np.int32), np.zeros(0)
+        return DetectionTable(integers, integers, numbers, np.zeros((0, 4)), area=numbers)
     masks = [part.runs for part in parts if part.runs is not None]
     points = [part.keypoints for part in parts if part.keypoints is not None]
     joined = replace(
@@ -82,38 +89,20 @@ def join_tables(parts: Sequence[DetectionTable]) -> DetectionTable:
     return _sorted_by_image(joined)
 
 
-def table_from_arrays(
-    *,
-    image: ArrayLike,
-    category: ArrayLike,
-    scores: ArrayLike,
-    boxes_xywh: NDArray[Any],
-    area: NDArray[np.float64] | None = None,
-    runs: Runs | None = None,
-    keypoints: NDArray[Any] | None = None,
-    kinds: tuple[str, ...] = ("box",),
-    notes: tuple[str, ...] = (),
-) -> DetectionTable:
-    """(n,), (n,), (n,), (n, 4) [and masks, (n, P, 2 or 3) keypoints] in any order of images -> DetectionTable."""
-    boxes = np.ascontiguousarray(boxes_xywh, dtype=np.float64).reshape(-1, 4)
-    values = np.ascontiguousarray(scores, dtype=np.float64)
-    points = None if keypoints is None else np.ascontiguousarray(keypoints[:, :, :2], dtype=np.float64)
-    _check_finite("score", values)
-    _check_finite("bbox", boxes)
-    if points is not None:
-        _check_finite("keypoints", points)
-    table = DetectionTable(
-        image=np.ascontiguousarray(image, dtype=np.int32),
-        category=np.ascontiguousarray(category, dtype=np.int32),
-        scores=values,
-        boxes_xywh=boxes,
-        area=boxes[:, 2] * boxes[:, 3] if area is None else area,
-        runs=runs,
-        keypoints=points,
-        kinds=kinds,
-        notes=notes,
-    )
+def checked_table(table: DetectionTable) -> DetectionTable:
+    """A table in any order of images, whose numbers must be finite -> the same, sorted by image."""
+    _check_finite("score", table.scores)
+    _check_finite("bbox", table.boxes_xywh)
+    if table.keypoints is not None:
+        _check_finite("keypoints", table.keypoints)
     return _sorted_by_image(table)
+
+
+def box_area(boxes_xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 4) -> (n,). Boxes that are not finite are refused by `checked_table`."""
+    with np.errstate(invalid="ignore"):
+        area: NDArray[np.float64] = boxes_xywh[:, 2] * boxes_xywh[:, 3]
+    return area
 
 
 def _check_finite(name: str, values: NDArray[np.float64]) -> None:
@@ -166,17 +155,9 @@ def _read_records(records: Sequence[dict[str, Any]], ground_truth: GroundTruth) 
     runs = _runs(records, image, ground_truth) if "mask" in kinds else None
     keypoints = _keypoints(records) if "keypoint" in kinds else None
     boxes, area = _boxes_and_area(records, kinds, runs, keypoints)
-    return table_from_arrays(
-        image=image,
-        category=category,
-        scores=[r["score"] for r in records],
-        boxes_xywh=boxes,
-        area=area,
-        runs=runs,
-        keypoints=keypoints,
-        kinds=kinds,
-        notes=notes,
-    )
+    scores = np.array([r["score"] for r in records], dtype=np.float64)
+    table = DetectionTable(image, category, scores, boxes, area, runs, keypoints, kinds, notes)
+    return checked_table(table)
 
 
 def _kinds_of(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
@@ -220,7 +201,7 @@ def _keypoints(records: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     if len(lengths) > 1 or any(length % 3 for length in lengths):
         raise DatasetError("the detections have different numbers of keypoints; expected x, y, score for each keypoint")
     points = np.array(rows, dtype=np.float64).reshape(len(rows), -1, 3) if rows else np.zeros((0, 0, 3))
-    return points[:, :, :2]
+    return np.ascontiguousarray(points[:, :, :2])
 
 
 def _boxes_and_area(
@@ -228,7 +209,7 @@ def _boxes_and_area(
     kinds: tuple[str, ...],
     runs: Runs | None,
     keypoints: NDArray[np.float64] | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """As the official code takes them: the boxes given, else around the masks, else around the keypoints."""
     if "box" in kinds:
         boxes = [r["bbox"] for r in records]
@@ -236,15 +217,17 @@ def _boxes_and_area(
             index = [len(box) == 4 for box in boxes].index(False)
             raise DatasetError(f"record {index} has the bbox {boxes[index]}; expected x, y, width, height")
         flat = np.fromiter(chain.from_iterable(boxes), dtype=np.float64, count=4 * len(boxes))
-        return flat.reshape(-1, 4), None
+        return flat.reshape(-1, 4), box_area(flat.reshape(-1, 4))
     if runs is not None:
         return runs.boxes_xywh, runs.area.astype(np.float64)
     assert keypoints is not None
     low, high = keypoints.min(axis=1), keypoints.max(axis=1)
-    return np.concatenate([low, high - low], axis=1), None
+    extents = np.concatenate([low, high - low], axis=1)
+    return extents, box_area(extents)
 
 
 def image_position(ground_truth: GroundTruth, image_id: Identity) -> int:
+    """Where an image stands in `ground_truth.image_ids`; one that is not annotated is an error."""
     try:
         return ground_truth.image_index[image_id]
     except KeyError:

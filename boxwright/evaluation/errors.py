@@ -43,6 +43,7 @@ class ErrorReport:
     missed: NDArray[np.int64]  # annotations with the error "missed"
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, without those of single detections and annotations."""
         return {
             "ap50": self.ap50,
             "gain": self.gain,
@@ -73,7 +74,8 @@ def find_errors(
     limit: int = 100,
 ) -> ErrorReport:
     """Of the `limit` best detections of each image; those on crowds are no errors."""
-    table = detections.take(np.sort(best_of_images(detections, limit)))
+    looked_at = detections.best_of_images(limit)
+    table = detections.take(looked_at)
     verdicts = judge_detections(ground_truth, table, kind=kind, threshold=foreground, limit=limit)
     errors, target = _classify(verdicts, foreground, background)
     points = np.isin(errors, (_CLS, _LOC))
@@ -88,6 +90,8 @@ def find_errors(
     unfound = verdicts.count_by_category(ground_truth.category[verdicts.is_wanted & (verdicts.finder < 0)])
     found = _Ranking(ranking.category, ranking.scores, ranking.is_true, ranking.wanted - unfound)
     per_class = _count_by_class(verdicts, errors, is_missed)
+    kind_of_detection = np.full(len(detections), _NONE, dtype=np.int8)
+    kind_of_detection[looked_at] = errors
     return ErrorReport(
         ap50=ap50,
         gain=gain,
@@ -95,22 +99,9 @@ def find_errors(
         gain_without_false_positives=_mean_ap(last, counted, verdicts.num_wanted) - ap50,
         gain_without_false_negatives=_mean_ap(found, counted, verdicts.num_wanted) - ap50,
         per_class=per_class,
-        kind_of_detection=_on_all(detections, limit, errors),
+        kind_of_detection=kind_of_detection,
         missed=np.flatnonzero(is_missed),
     )
-
-
-def best_of_images(table: DetectionTable, limit: int) -> NDArray[np.int64]:
-    """Rows of the `limit` best detections of each image, best first; of equal ones the first."""
-    order = np.lexsort((-table.scores, table.image))
-    begins = np.searchsorted(table.image[order], table.image[order])
-    return order[np.arange(len(table)) - begins < limit]
-
-
-def _on_all(detections: DetectionTable, limit: int, errors: NDArray[np.int8]) -> NDArray[np.int8]:
-    everywhere = np.full(len(detections), _NONE, dtype=np.int8)
-    everywhere[np.sort(best_of_images(detections, limit))] = errors
-    return everywhere
 
 
 def _classify(verdicts: Verdicts, foreground: float, background: float) -> tuple[NDArray[np.int8], NDArray[np.int64]]:

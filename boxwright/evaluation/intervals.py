@@ -34,6 +34,7 @@ class Interval:
     level: float = 0.95
 
     def to_dict(self) -> dict[str, float]:
+        """value, low, high, level."""
         return asdict(self)
 
 
@@ -46,6 +47,7 @@ class Intervals:
     num_resamples: int
 
     def to_dict(self) -> dict[str, Any]:
+        """{"ap": {"value": ..., "low": ..., "high": ..., "level": ...}, ..., "per_class": {...}, ...}."""
         return {
             **{name: interval.to_dict() for name, interval in self.figures.items()},
             "per_class": {name: interval.to_dict() for name, interval in self.per_class.items()},
@@ -66,12 +68,8 @@ class Comparison:
     per_class: dict[str, Interval]  # of the difference in AP
     num_resamples: int
 
-    def is_sure(self, name: str = "ap") -> bool:
-        """Whether the interval of the difference leaves out 0."""
-        interval = self.difference[name]
-        return interval.low > 0 or interval.high < 0
-
     def to_dict(self) -> dict[str, Any]:
+        """The fields by their names, intervals as dicts."""
         named = {"first": self.first, "second": self.second, "difference": self.difference, "per_class": self.per_class}
         intervals = {key: {name: i.to_dict() for name, i in value.items()} for key, value in named.items()}
         return {**intervals, "share_better": self.share_better, "num_resamples": self.num_resamples}
@@ -88,9 +86,9 @@ def bootstrap_intervals(
     sigmas: Sequence[float] | None = None,
 ) -> Intervals:
     """Draws as many images as there are, with replacement, `num_resamples` times, and measures AP on each draw."""
-    tally = _filled(ground_truth, table, kind, sigmas)
+    tally = _full_tally(ground_truth, table, kind, sigmas)
     weights = _draw(ground_truth, num_resamples, seed)
-    whole, draws = _class_precision(tally, _once(ground_truth)), _class_precision(tally, weights)
+    whole, draws = _class_precision(tally, _unit_weights(ground_truth)), _class_precision(tally, weights)
     figures = {name: _interval(_figure(whole, name)[0], _figure(draws, name), level) for name in _THRESHOLDS}
     return Intervals(figures, _per_class(ground_truth, _class_ap(whole)[0], _class_ap(draws), level), num_resamples)
 
@@ -108,8 +106,8 @@ def compare_runs(
 ) -> Comparison:
     """Paired: both runs are measured on the same draws, so that what is hard for both does not blur the difference."""
     weights = _draw(ground_truth, num_resamples, seed)
-    tallies = [_filled(ground_truth, table, kind, sigmas) for table in (first, second)]
-    wholes = [_class_precision(tally, _once(ground_truth)) for tally in tallies]
+    tallies = [_full_tally(ground_truth, table, kind, sigmas) for table in (first, second)]
+    wholes = [_class_precision(tally, _unit_weights(ground_truth)) for tally in tallies]
     draws = [_class_precision(tally, weights) for tally in tallies]
     single: list[dict[str, Interval]] = [{}, {}]
     difference, share_better = {}, {}
@@ -125,7 +123,7 @@ def compare_runs(
     return Comparison(single[0], single[1], difference, share_better, per_class, num_resamples)
 
 
-def _filled(ground_truth: GroundTruth, table: DetectionTable, kind: str, sigmas: Sequence[float] | None) -> Tally:
+def _full_tally(ground_truth: GroundTruth, table: DetectionTable, kind: str, sigmas: Sequence[float] | None) -> Tally:
     tally = coco_tally(ground_truth, kind, sigmas=sigmas)
     add_to_tally(tally, table, coco_protocol(kind))
     return tally
@@ -141,7 +139,7 @@ def _draw(ground_truth: GroundTruth, num_resamples: int, seed: int) -> NDArray[n
     return np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape).astype(np.int32)
 
 
-def _once(ground_truth: GroundTruth) -> NDArray[np.int32]:
+def _unit_weights(ground_truth: GroundTruth) -> NDArray[np.int32]:
     return np.ones((1, len(ground_truth.image_ids)), dtype=np.int32)
 
 

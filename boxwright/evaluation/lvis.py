@@ -36,7 +36,7 @@ def evaluate_lvis(
     if federated is None:
         raise DatasetError("the annotations have no neg_category_ids, so they are not LVIS; evaluate them as COCO")
     table = detections if isinstance(detections, DetectionTable) else read_detections(detections, ground_truth)
-    table = _judged(_best_of_images(table, LVIS.limits[-1]), ground_truth, federated)
+    table = _considered(table, ground_truth, federated)
     figures: dict[str, Figures] = {}
     for kind in kinds:
         if kind not in ("box", "mask"):
@@ -61,20 +61,13 @@ def _tally(ground_truth: GroundTruth, kind: str) -> Tally:
     )
 
 
-def _best_of_images(table: DetectionTable, limit: int) -> DetectionTable:
-    """The `limit` best detections of each image; of equal ones the first."""
-    order = np.lexsort((-table.scores, table.image))
-    first = np.searchsorted(table.image[order], table.image[order])
-    kept = np.zeros(len(table), dtype=bool)
-    kept[order[np.arange(len(table)) - first < limit]] = True
-    return table if kept.all() else table.take(kept)
-
-
-def _judged(table: DetectionTable, ground_truth: GroundTruth, federated: Federated) -> DetectionTable:
-    """Without the detections nothing is known about: neither annotated in their image nor searched for there."""
+def _considered(table: DetectionTable, ground_truth: GroundTruth, federated: Federated) -> DetectionTable:
+    """The best detections of each image, without those of categories nobody knows of whether they are there."""
+    is_best = np.zeros(len(table), dtype=bool)
+    is_best[table.best_of_images(LVIS.limits[-1])] = True
     present = _keys(ground_truth.image, ground_truth.category, ground_truth)
     keys = _keys(table.image, table.category, ground_truth)
-    kept = np.isin(keys, present) | np.isin(keys, federated.searched)
+    kept = is_best & (np.isin(keys, present) | np.isin(keys, federated.searched))
     return table if kept.all() else table.take(kept)
 
 

@@ -46,6 +46,7 @@ class Outcomes:
         return (self.true_positive[:, area] >> threshold & 1).astype(bool)
 
     def is_false(self, threshold: int, area: int = 0) -> NDArray[np.bool_]:
+        """(n,) whether each is a false positive there; some are neither."""
         return (self.false_positive[:, area] >> threshold & 1).astype(bool)
 
 
@@ -103,6 +104,7 @@ class Tally:
         self._parts.append((table.image[order], table.category[order], table.scores[order], rank, *flags))
 
     def outcomes(self) -> Outcomes:
+        """What became of all detections that were added so far."""
         if self._outcomes is None:
             self._outcomes = self._ordered()
         return self._outcomes
@@ -137,6 +139,7 @@ class Tally:
         return np.ascontiguousarray(np.stack(counts, axis=1), dtype=np.int64)
 
     def curves(self, recalls: NDArray[np.float64], limits: NDArray[np.int64]) -> Curves:
+        """Precision at (R,) recalls, of the best detections up to each of (M,) limits."""
         outcomes = self.outcomes()
         arrays = on_host("coco_match").accumulate_curves(
             outcomes.first,

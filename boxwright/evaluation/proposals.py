@@ -18,6 +18,7 @@ from boxwright.evaluation.ground_truth import GroundTruth, Identity
 from boxwright.evaluation.result import Timing
 from boxwright.evaluation.text import figures_to_csv, format_table, format_timing, percent
 from boxwright.ops.dispatch import on_host
+from boxwright.types import Detections
 
 AREAS = {
     "all": (0.0, 1e5**2),
@@ -54,6 +55,7 @@ class ProposalScores:
 
     @property
     def values(self) -> dict[str, float]:
+        """AR by name: ar100, ar100_small, ..."""
         names = [(limit, area) for limit in self.limits for area in self.areas]
         return {
             f"ar{limit}" + ("" if area == "all" else f"_{area}"): self.average(limit, area) for limit, area in names
@@ -103,6 +105,10 @@ class ProposalEvaluator:
         rank = np.repeat(np.arange(len(order)), np.diff(first))
         self._pairs.append((np.full(len(rank), position), rank, annotation, iou))
 
+    def add_detections(self, image_id: Identity, detections: Detections) -> None:
+        """What a model that finds proposals alone finds in one image."""
+        self.add(image_id, boxes=detections.boxes.numpy(), scores=detections.scores.numpy())
+
     def state(self) -> tuple[set[int], list[tuple[NDArray[Any], ...]]]:
         """What this evaluator has seen, for another process to `absorb`."""
         return self._seen, self._pairs
@@ -113,7 +119,8 @@ class ProposalEvaluator:
         self._pairs += state[1]
 
     def result(self) -> ProposalScores:
-        columns = [np.concatenate(column) for column in zip(*self._pairs, strict=True)] if self._pairs else _nothing()
+        """The recall of what was added so far; images that were not count as images without proposals."""
+        columns = [np.concatenate(column) for column in zip(*self._pairs, strict=True)] if self._pairs else _no_pairs()
         image, rank, annotation, iou = columns
         order = np.lexsort((rank, annotation, -iou))
         proposal = (image.astype(np.int64) * self.limits[-1] + rank)[order]
@@ -147,6 +154,6 @@ def evaluate_proposals(
     return evaluator.result()
 
 
-def _nothing() -> list[NDArray[Any]]:
+def _no_pairs() -> list[NDArray[Any]]:
     integers = np.zeros(0, dtype=np.int64)
     return [integers, integers, integers, np.zeros(0)]

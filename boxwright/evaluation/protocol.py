@@ -24,6 +24,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Protocol:
+    """The figures of a benchmark, and what they are computed from."""
+
     figures: tuple[Figure, ...]
     areas: dict[str, tuple[float, float]]  # in square pixels, both ends included
     limits: tuple[int, ...]  # ascending: detections of an image and category that are looked at
@@ -89,4 +91,5 @@ LVIS = Protocol(
 
 
 def coco_protocol(kind: str) -> Protocol:
+    """COCO's for box, mask or keypoint."""
     return COCO_KEYPOINTS if kind == "keypoint" else COCO

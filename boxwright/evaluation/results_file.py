@@ -19,14 +19,17 @@ class ResultsWriter:
         self._separator = "[\n"
 
     def write(self, records: Iterable[dict[str, Any]]) -> None:
+        """Records of COCO results."""
         for record in records:
             self.write_line(json.dumps(record, default=_plain))
 
     def write_line(self, text: str) -> None:
+        """One record that is JSON already."""
         self._file.write(self._separator + text)
         self._separator = ",\n"
 
     def close(self) -> None:
+        """Ends the list."""
         self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
 
 

@@ -12,8 +12,7 @@ from pycocotools import mask as coco_mask
 
 from boxwright.errors import DatasetError
 from boxwright.ops.dispatch import on_host
-
-Size = tuple[int, int]  # height, width
+from boxwright.types import Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +32,7 @@ class Runs:
         return len(self.area)
 
     def take(self, rows: NDArray[Any] | slice) -> "Runs":
+        """Some masks by mask or position; a slice copies no text."""
         if isinstance(rows, slice):
             rest = self.sizes[rows], self.boxes_xywh[rows], self.area[rows]
             return Runs(self.text, self.first[rows.start : rows.stop + 1], *rest)
@@ -57,6 +57,7 @@ class Runs:
 
 
 def join_runs(parts: Sequence[Runs]) -> Runs:
+    """The masks of all parts, one part after the other."""
     if not parts:
         return pack_rles([], what="mask")
     texts = [part.text[part.first[0] : part.first[-1]] for part in parts]

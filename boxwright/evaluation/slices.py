@@ -31,6 +31,7 @@ class Slice:
     recall: float  # mean over thresholds and categories of the highest recall
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields by their names."""
         return asdict(self)
 
 

@@ -12,6 +12,7 @@ _COLUMNS = 3
 
 
 def format_scores(scores: Scores) -> str:
+    """The tables of each kind, the time, lines to paste, notes."""
     parts = [format_figures(figures) for figures in scores]
     if scores.timing is not None:
         parts.append(format_timing(scores.timing))
@@ -32,6 +33,7 @@ def format_figures(figures: Figures) -> str:
 
 
 def percent(value: float) -> str:
+    """0.40706 -> "40.706"; "-" where there was nothing to measure."""
     return f"{100 * value:.3f}" if value >= 0 else "-"
 
 
@@ -40,6 +42,7 @@ def _figure_table(figures: Sequence[tuple[str, float]]) -> str:
 
 
 def category_table(per_class: Mapping[str, float]) -> str:
+    """The AP of each category, in three columns that are read downwards."""
     rows = [(name, percent(ap)) for name, ap in per_class.items()]
     height = -(-len(rows) // _COLUMNS)
     columns = [rows[start : start + height] for start in range(0, len(rows), height)]
@@ -67,6 +70,7 @@ def format_copypaste(figures: Figures) -> str:
 
 
 def format_timing(timing: Timing) -> str:
+    """One line: in all, of an image, and of the detector alone."""
     numbers = timing.to_dict()
     devices = "" if timing.devices == 1 else f", on {timing.devices} devices"
     return (
@@ -76,6 +80,7 @@ def format_timing(timing: Timing) -> str:
 
 
 def scores_to_csv(scores: Scores) -> str:
+    """The figures of each kind, then the AP of its categories."""
     return figures_to_csv(
         row
         for figures in scores
@@ -87,6 +92,7 @@ def scores_to_csv(scores: Scores) -> str:
 
 
 def figures_to_csv(rows: Iterable[tuple[str, str, str, float]]) -> str:
+    """(kind, category, figure, value) -> CSV with a header; values with all their digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("kind", "category", "figure", "value"))

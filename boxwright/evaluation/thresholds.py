@@ -22,6 +22,7 @@ class ThresholdCurve:
 
     @property
     def f1(self) -> NDArray[np.float64]:
+        """At each point; 0 where precision and recall are."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / np.where(total > 0, total, 1.0)
 
@@ -32,10 +33,12 @@ class ThresholdCurve:
 
     @property
     def best_threshold(self) -> float | None:
+        """The score at `best`."""
         return None if self.best is None else float(self.scores[self.best])
 
     @property
     def best_f1(self) -> float:
+        """F1 at `best`; 0 without points."""
         return 0.0 if self.best is None else float(self.f1[self.best])
 
     def to_dict(self, num_points: int = 200) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Verdicts:
         return self.count_by_category(self.ground_truth.category[self.is_wanted])
 
     def count_by_category(self, category: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Positions of categories -> (K,) how often each comes."""
         return np.bincount(category, minlength=len(self.ground_truth.category_ids))
 
     @cached_property

@@ -48,14 +48,17 @@ class VocScores:
 
     @property
     def ap(self) -> float:
+        """The mean over the categories with annotations."""
         known = [c.ap for c in self.classes.values() if not np.isnan(c.ap)]
         return float(np.mean(known)) if known else -1.0
 
     @property
     def per_class(self) -> dict[str, float]:
+        """AP by category; -1 without annotations."""
         return {name: -1.0 if np.isnan(c.ap) else c.ap for name, c in self.classes.items()}
 
     def to_dict(self) -> dict[str, Any]:
+        """{"box": {"ap": ..., "year": ..., "threshold": ..., "per_class": {...}}, "notes": [...]}."""
         settings = {"year": self.year, "threshold": self.threshold}
         result = {"box": {"ap": self.ap, **settings, "per_class": self.per_class}, "notes": list(self.notes)}
         return result if self.timing is None else result | {"timing": self.timing.to_dict()}

@@ -23,6 +23,7 @@ class ImageReport:
 
     @property
     def num_errors(self) -> int:
+        """Wrong detections and missed annotations."""
         return len(self.wrong) + len(self.missed)
 
     @property
@@ -32,6 +33,7 @@ class ImageReport:
         return 2 * self.num_right / total if total else 1.0
 
     def to_dict(self) -> dict[str, Any]:
+        """Numbers in place of the rows."""
         return {
             "image_id": self.image_id,
             "file_name": self.file_name,

@@ -59,7 +59,7 @@ def draw_detections(
     style = _Style.fitting(*canvas.size)
     draw = ImageDraw.Draw(canvas)
     for box, colour in zip(detections.boxes.tolist(), colours, strict=True):
-        draw.rectangle(_inside(box, canvas.size), outline=colour, width=style.line)
+        draw.rectangle(_clipped(box, canvas.size), outline=colour, width=style.line)
     _draw_keypoints(draw, detections, colours, style, limbs, keypoint_score)
     if labels:
         _draw_labels(draw, detections, colours, style, canvas.size)
@@ -121,7 +121,7 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return outline
 
 
-def _inside(box: Sequence[float], size: tuple[int, int]) -> Rectangle:
+def _clipped(box: Sequence[float], size: tuple[int, int]) -> Rectangle:
     width, height = size
     x1, x2 = (min(max(x, 0), width - 1) for x in (box[0], box[2]))
     y1, y2 = (min(max(y, 0), height - 1) for y in (box[1], box[3]))
@@ -164,7 +164,7 @@ def _draw_labels(
         place = next((p for p in places if not any(_overlap(p, other) for other in taken)), places[0])
         taken.append(place)
         draw.rectangle(place, fill=colour)
-        draw.text((place[0] + 3 - left, place[1] + 2 - top), text, fill=_ink(colour), font=style.font)
+        draw.text((place[0] + 3 - left, place[1] + 2 - top), text, fill=_text_colour(colour), font=style.font)
 
 
 def _place(x: float, y: float, width: float, height: float, size: tuple[int, int]) -> Rectangle:
@@ -177,6 +177,6 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _ink(background: Colour) -> str:
+def _text_colour(background: Colour) -> str:
     red, green, blue = background
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"

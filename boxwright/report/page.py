@@ -1,5 +1,6 @@
 """A report as one HTML file that needs nothing else: figures, charts and the worst images."""
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -17,9 +18,10 @@ from boxwright.files import atomic_write
 from boxwright.report.payload import Plain, kind_payload
 from boxwright.report.thumbnails import FindPicture, Thumbnails
 
+STYLES = ("page.css", "charts.css", "pictures.css", "screens.css")
+TABS = ("overview.js", "classes.js", "scores.js", "errors.js", "pictures.js", "training.js")
 NUM_IMAGES = 40
-LARGEST = 15_000_000  # bytes of a page, so that it can be mailed
-PICTURE_BYTES = 10_000_000  # of them for the images and what is drawn on them
+PICTURE_BYTES = 10_000_000  # for the images and what is drawn on them: a page stays below 15 MB and can be mailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,25 +58,24 @@ def write_report(
 
 
 def render(payload: Plain, *, title: str) -> str:
-    parts = {name: files(__package__).joinpath("assets", name).read_text("utf-8") for name in _ASSETS}
+    """The page, with style, scripts and data inside it."""
     content = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # Inside a script element nothing but an end tag or a comment's start is read as anything else than text.
     content = content.replace("<", "\\u003c")
     texts = {
-        "/*STYLE*/": parts["page.css"],
-        "/*SCRIPT*/": parts["charts.js"] + parts["pictures.js"] + parts["page.js"],
-        "{{title}}": _escaped(title),
+        "/*STYLE*/": _assets(*STYLES),
+        "/*SCRIPT*/": _assets("charts.js", *TABS, "page.js"),
+        "{{title}}": html.escape(title, quote=False),
         "/*DATA*/": content,
     }
     marks = "|".join(map(re.escape, texts))  # all at once, so that none is found in what took another's place
-    return re.sub(marks, lambda mark: texts[mark[0]], parts["page.html"])
+    return re.sub(marks, lambda mark: texts[mark[0]], _assets("page.html"))
 
 
-_ASSETS = ("page.html", "page.css", "charts.js", "pictures.js", "page.js")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _assets(*names: str) -> str:
+    """Files of the page, one after the other: the scripts are one, as the style sheets are."""
+    folder = files(__package__).joinpath("assets")
+    return "".join(folder.joinpath(name).read_text("utf-8") for name in names)
 
 
 def _payload(report: Report, num_images: int, picture_bytes: int) -> Plain:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from boxwright.evaluation.analysis import Analysis
 from boxwright.evaluation.errors import KINDS_OF_ERROR
@@ -37,6 +36,7 @@ def kind_payload(analysis: Analysis, comparison: Comparison | None = None) -> Pl
 
 
 def short(value: float, digits: int = 4) -> float:
+    """Rounded: further digits cannot be seen on the page."""
     return round(float(value), digits)
 
 
@@ -59,13 +59,9 @@ def _curve(curve: ThresholdCurve) -> Plain:
         "f1": short(curve.best_f1),
         "s": [short(score, 6) for score in curve.scores[points].tolist()],
         "tp": right[points].astype(int).tolist(),
-        "n": _filled(kept, points).tolist(),
+        # Before the first right one the precision is 0 and does not say how many are kept; the position does, nearly.
+        "n": np.where(kept > 0, kept, points + 1).astype(int).tolist(),
     }
-
-
-def _filled(kept: NDArray[np.float64], points: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Before the first right one the precision is 0 and does not say how many there are; the position does, nearly."""
-    return np.where(kept > 0, kept, points + 1).astype(np.int64)
 
 
 def _errors(analysis: Analysis) -> Plain | None:
@@ -134,9 +130,9 @@ def training_payload(rows: Sequence[Plain]) -> Plain | None:
                 steps, values = series.setdefault(f"{row.get('kind', 'train')}: {name}", ([], []))
                 steps.append(row["step"])
                 values.append(float(f"{value:.5g}"))
-    return {name: _thinned(*columns) for name, columns in series.items()} or None
+    return {name: _at_most(*columns) for name, columns in series.items()} or None
 
 
-def _thinned(steps: list[int], values: list[float], most: int = 400) -> list[list[float]]:
+def _at_most(steps: list[int], values: list[float], most: int = 400) -> list[list[float]]:
     chosen = np.unique(np.linspace(0, len(steps) - 1, most).astype(int)).tolist()
     return [[steps[i] for i in chosen], [values[i] for i in chosen]]

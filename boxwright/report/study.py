@@ -1,15 +1,14 @@
 """From a results file, or the folder of a run, to everything a report shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from boxwright.config.load import parse_config
 from boxwright.data.annotations import Annotations
-from boxwright.data.formats.reading import read_dataset
-from boxwright.engine.evaluation import evaluate, read_annotated, read_for
+from boxwright.engine.evaluation import DataSource, evaluate, read_annotated, read_for
 from boxwright.engine.loading import BEST, LAST, load
+from boxwright.engine.measuring import ImagesDone
 from boxwright.engine.training.loggers import read_metrics
 from boxwright.engine.training.run_folder import SETTINGS
 from boxwright.errors import BoxwrightError, DatasetError
@@ -27,65 +26,68 @@ DETECTIONS = "detections.json"  # in the folder of a run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """What detections are compared with. `pictures`: where they lie, if not where the reader of the data looks."""
+class Results:
+    """Detections in a COCO results file, and what is known of the run that found them."""
 
-    source: str
-    split: str = "val"
-    root: Path | None = None
-    pictures: Path | None = None
+    path: Path
+    title: str = ""  # without one the data set's name is the heading
+    training: Plain | None = None  # series by name, as of `training_payload`
+    timing: Plain | None = None  # as of `Timing.to_dict`
 
 
 def study_results(
-    results: str | Path,
-    data: Data,
+    results: Results,
+    source: DataSource,
     *,
     kinds: Sequence[str] | None = None,
-    sigmas: Sequence[float] | None = None,
     compare: str | Path | None = None,
     num_resamples: int = 1000,
-    title: str | None = None,
-    training: Plain | None = None,
-    timing: Plain | None = None,
+    pictures: Path | None = None,
 ) -> Report:
-    """COCO results -> Report."""
-    truth = read_annotated(data.source, split=data.split, root=data.root, keypoints="keypoint" in (kinds or ()))
-    table = read_detections(results, truth)
+    """What a page shows of results, and of those in `compare` beside them.
+
+    `pictures` is the folder of the images, where it is not the one in which the reader of the data looks.
+    """
+    truth = read_annotated(source, keypoints="keypoint" in (kinds or ()))
+    table = read_detections(results.path, truth)
     other = None if compare is None else read_detections(compare, truth)
-    options: dict[str, Any] = {"sigmas": sigmas, "num_resamples": num_resamples}
     chosen = kinds_to_evaluate(truth, table, kinds)
-    annotations = _annotations(data)
+    annotations = _annotations(source)
     return Report(
-        title=title or Path(data.source).resolve().name,
-        source=f"{Path(results).name} on {data.source}",
+        title=results.title or Path(source.data).resolve().name,
+        source=f"{results.path.name} on {source.data}",
         ground_truth=truth,
-        analyses={kind: analyse(truth, table, kind=kind, **options) for kind in chosen},
-        find=picture_finder(truth, annotations, data.pictures),
+        analyses={kind: analyse(truth, table, kind=kind, num_resamples=num_resamples) for kind in chosen},
+        find=picture_finder(truth, annotations, pictures),
         comparisons=None
         if other is None
-        else {kind: compare_runs(truth, other, table, kind=kind, **options) for kind in chosen},
+        else {kind: compare_runs(truth, other, table, kind=kind, num_resamples=num_resamples) for kind in chosen},
         compared_with="" if compare is None else Path(compare).name,
-        training=training,
-        timing=timing,
+        training=results.training,
+        timing=results.timing,
         notes=truth.notes + table.notes,
         limbs=_limbs(truth, annotations),
     )
 
 
-def detections_of_run(
-    run: Path, data: Data, *, device: str = "auto", progress: Callable[[int, int], None] | None = None
-) -> tuple[Path, Plain | None]:
-    """The file of what a run's best weights find, and the time it took; made where it is missing or older than them."""
+def results_of_run(
+    run: Path, source: DataSource, *, device: str = "auto", progress: ImagesDone | None = None
+) -> Results:
+    """What a run's best weights find, with its losses; found where no file of it is there, or an older one than they.
+
+    Only then is there a timing.
+    """
     weights = next((run / name for name in (BEST, LAST) if (run / name).is_file()), None)
     path = run / DETECTIONS
     if weights is None and not path.is_file():
         raise DatasetError(f"{run} holds neither {BEST}, {LAST} nor {DETECTIONS}; give the folder of a run, or a file")
-    if weights is None or (path.is_file() and path.stat().st_mtime >= weights.stat().st_mtime):
-        return path, None
-    detector = load(weights, device=device)
-    annotations = read_for(detector, data.source, split=data.split, root=data.root)
-    scores = evaluate(detector, annotations, save=path, progress=progress)
-    return path, None if scores.timing is None else scores.timing.to_dict()
+    timing = None
+    if weights is not None and not (path.is_file() and path.stat().st_mtime >= weights.stat().st_mtime):
+        detector = load(weights, device=device)
+        scores = evaluate(detector, read_for(detector, source), save=path, progress=progress)
+        timing = None if scores.timing is None else scores.timing.to_dict()
+    training = training_payload(read_metrics(run))
+    return Results(path=path, title=run.resolve().name, training=training, timing=timing)
 
 
 def data_of_run(run: Path) -> str:
@@ -98,10 +100,6 @@ def data_of_run(run: Path) -> str:
     if found is None:
         raise DatasetError(f"{path} does not say on which data the run was validated; give --data")
     return found
-
-
-def training_of_run(run: Path) -> Plain | None:
-    return training_payload(read_metrics(run))
 
 
 def picture_finder(truth: GroundTruth, annotations: Annotations | None, folder: Path | None) -> FindPicture:
@@ -119,10 +117,10 @@ def picture_finder(truth: GroundTruth, annotations: Annotations | None, folder: 
     return find
 
 
-def _annotations(data: Data) -> Annotations | None:
+def _annotations(source: DataSource) -> Annotations | None:
     """For the pictures alone: without them a report is a report still."""
     try:
-        return read_dataset(data.source, split=data.split, root=data.root)
+        return source.read()
     except (BoxwrightError, OSError):
         return None
 

@@ -1,16 +1,17 @@
 """`boxwright data synth`, through the command line."""
 
 import json
+from typing import get_args
 
 import pytest
 
-from boxwright.cli.data import Kind
+from boxwright.cli.data import Scenes
 from boxwright.cli.main import run
 from boxwright.data.synth import KINDS
 
 
 def test_the_kinds_of_the_command_are_those_of_the_library():
-    assert tuple(kind.value for kind in Kind) == KINDS
+    assert get_args(Scenes) == KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -40,7 +40,8 @@ class Checkpoints:
         entry = Entry(path.name, step, self._write(state, path))
         entries = [old for old in self.entries() if old.file != entry.file] + [entry]
         kept, dropped = entries[-self.keep :], entries[: -self.keep]
-        self._write_list(kept)
+        with atomic_write(self.folder / LIST, "w") as file:
+            json.dump([vars(entry) for entry in kept], file, indent=1)
         for old in dropped:
             (self.folder / old.file).unlink(missing_ok=True)
         return path
@@ -89,10 +90,6 @@ class Checkpoints:
                 "Free space and resume."
             ) from error
         return _sha256(path)
-
-    def _write_list(self, entries: list[Entry]) -> None:
-        with atomic_write(self.folder / LIST, "w") as file:
-            json.dump([vars(entry) for entry in entries], file, indent=1)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

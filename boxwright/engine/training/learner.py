@@ -40,14 +40,14 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Launched:
-    """A step on its way."""
+    """A step whose figures nobody has read yet: a GPU may still be at work on it."""
 
     step: int
     rate: float
     batches: Sequence[Batch]
     seeds: Sequence[Tensor]
     names: tuple[str, ...]  # of the losses
-    figures: Fetched  # for each batch the losses and the wish to stop; then the norm of the gradients
+    figures: Fetched  # for each batch the losses and whether a stop was requested; then the norm of the gradients
 
 
 class Learner:
@@ -63,20 +63,22 @@ class Learner:
         self._skipped_in_a_row = 0
         self._was_broken = torch.zeros((), dtype=torch.bool, device=detector.device)
         if train.compile:
-            _compile(detector.model)
+            # The shapes of the backbone are few; the rest depends on what is found in the images.
+            detector.model.get_submodule("backbone").compile(dynamic=True)
         self._enter(self.parts[0])
 
     @property
     def num_steps(self) -> int:
+        """Of the whole run."""
         return self.parts[-1].end
 
     # --- a step
 
-    def step(self, batches: Sequence[Batch], step: int, *, wants_stop: bool = False) -> StepResult:
+    def step(self, batches: Sequence[Batch], step: int, *, stop_requested: bool = False) -> StepResult:
         """One update from `batches`, whose gradients are added up; `step` counts from 0."""
-        return self.result(self.launch(batches, step, wants_stop=wants_stop))
+        return self.result(self.launch(batches, step, stop_requested=stop_requested))
 
-    def launch(self, batches: Sequence[Batch], step: int, *, wants_stop: bool = False) -> Launched:
+    def launch(self, batches: Sequence[Batch], step: int, *, stop_requested: bool = False) -> Launched:
         """As `step`, but nothing waits for a GPU; `result` then says what came of it."""
         part = self._part_of(step)
         if part is not self.part:
@@ -88,7 +90,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         seeds = [self._seeds(step, number, batch) for number, batch in enumerate(batches)]
         try:
-            names, rows = self._add_gradients(batches, seeds, wants_stop)
+            names, rows = self._add_gradients(batches, seeds, stop_requested)
             norm = self._gradient_norm()
         except torch.OutOfMemoryError as error:
             raise memory_error(error, batches, self.train) from error
@@ -121,16 +123,17 @@ class Learner:
         return None
 
     def _add_gradients(
-        self, batches: Sequence[Batch], seeds: Sequence[Tensor], wants_stop: bool
+        self, batches: Sequence[Batch], seeds: Sequence[Tensor], stop_requested: bool
     ) -> tuple[tuple[str, ...], Tensor]:
-        """-> names of the losses, and for each batch a row of their means over all processes and the wish to stop."""
+        """-> names of the losses, and for each batch a row: their means over all processes, and the share of these that
+        was asked to stop."""
         rows = []
         for number, batch in enumerate(batches):
             is_last = number == len(batches) - 1
             with nullcontext() if is_last or not isinstance(self.net, DistributedDataParallel) else self.net.no_sync():
                 losses = self._losses(batch, seeds[number])
-                row = [*(loss.detach().float() for loss in losses.values()), _flag(wants_stop, losses)]
-                rows.append(self.world.mean(torch.stack(row)))
+                row = torch.stack([loss.detach().float() for loss in losses.values()])
+                rows.append(self.world.mean(torch.cat((row, row.new_full((1,), float(stop_requested))))))
                 self.scaler.scale(self._total(losses) / len(batches)).backward()  # type: ignore[no-untyped-call]
         return tuple(losses), torch.stack(rows)
 
@@ -230,6 +233,7 @@ class Learner:
     # --- state
 
     def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, the scale of fp16 and the moving mean: all that a resumed run needs."""
         return {
             "model": self.detector.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -259,13 +263,3 @@ class _Losses(nn.Module):
         with averages_over_all_ranks() if self.shares_averages else nullcontext():
             losses: dict[str, Tensor] = self.model.losses(batch, seeds=seeds)  # type: ignore[operator]
         return losses
-
-
-def _compile(model: nn.Module) -> None:
-    """The backbone, whose shapes are few; the rest depends on what is found in the images."""
-    backbone = model.get_submodule("backbone")
-    backbone.compile(dynamic=True)
-
-
-def _flag(value: bool, losses: dict[str, Tensor]) -> Tensor:
-    return next(iter(losses.values())).new_full((), float(value), dtype=torch.float32)

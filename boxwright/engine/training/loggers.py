@@ -22,9 +22,14 @@ METRICS = "metrics.jsonl"
 class Logger(Protocol):
     """`log` takes figures of one moment by name, such as loss, loss_box, rate or box.ap50; `kind` is train or val."""
 
-    def log(self, kind: str, step: int, values: Values) -> None: ...
-    def show(self, step: int, pictures: dict[str, Image]) -> None: ...
-    def close(self) -> None: ...
+    def log(self, kind: str, step: int, values: Values) -> None:
+        """Figures of one moment."""
+
+    def show(self, step: int, pictures: dict[str, Image]) -> None:
+        """Pictures of one moment, by name."""
+
+    def close(self) -> None:
+        """Nothing comes after it."""
 
 
 class MetricsFile:
@@ -37,6 +42,7 @@ class MetricsFile:
             file.writelines(json.dumps(row) + "\n" for row in kept)
 
     def log(self, kind: str, step: int, values: Values) -> None:
+        """One more line."""
         _append(self._path, json.dumps({"kind": kind, "step": step, **values}))
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
@@ -72,6 +78,7 @@ class PictureFolder:
         """Figures go elsewhere."""
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
+        """A file for each picture, named after the step."""
         for name, picture in pictures.items():
             with atomic_write(self.folder / f"step_{step:08d}_{name}.jpg") as file:
                 picture.save(file, format="JPEG", quality=90)
@@ -81,21 +88,26 @@ class PictureFolder:
 
 
 class TensorBoard:
+    """Event files in the folder `tensorboard` of the run."""
+
     def __init__(self, folder: Path) -> None:
         module = _import("torch.utils.tensorboard", package="tensorboard", purpose="train.log_to=[tensorboard]")
         self._writer = module.SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, kind: str, step: int, values: Values) -> None:
+        """Figures are named after their kind too: train/loss, val/box.ap."""
         for name, value in values.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
+        """Pictures of the step."""
         import numpy as np
 
         for name, picture in pictures.items():
             self._writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
 
     def close(self) -> None:
+        """Sends what is left."""
         self._writer.close()
 
 
@@ -117,12 +129,15 @@ class Wandb:
         )
 
     def log(self, kind: str, step: int, values: Values) -> None:
+        """Figures are named after their kind too: train/loss, val/box.ap."""
         self._run.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
+        """Pictures of the step."""
         self._run.log({name: self._module.Image(picture) for name, picture in pictures.items()}, step=step)
 
     def close(self) -> None:
+        """Sends what is left."""
         self._run.finish()
 
 
@@ -138,13 +153,16 @@ class MLflow:
         self._module.log_dict(settings, "config.yaml")
 
     def log(self, kind: str, step: int, values: Values) -> None:
+        """Figures are named after their kind too: train/loss, val/box.ap."""
         self._module.log_metrics({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def show(self, step: int, pictures: dict[str, Image]) -> None:
+        """Pictures of the step."""
         for name, picture in pictures.items():
             self._module.log_image(picture, artifact_file=f"step_{step:08d}_{name}.png")
 
     def close(self) -> None:
+        """Sends what is left."""
         self._module.end_run()
 
 
@@ -167,9 +185,9 @@ class Terminal:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"))
+            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
             self._bar = Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("", total=num_steps, completed=first_step, told="")
+            self._task = self._bar.add_task("", total=num_steps, completed=first_step, figures="")
             self._bar.start()
 
     def advance(self, step: int) -> None:
@@ -178,6 +196,7 @@ class Terminal:
             self._bar.update(self._task, completed=step)
 
     def say(self, line: str) -> None:
+        """A line for people, in the log too."""
         self._write(line)
         if self._path is None:
             return
@@ -187,10 +206,11 @@ class Terminal:
             print(line, file=sys.stderr, flush=True)
 
     def log(self, kind: str, step: int, values: Values) -> None:
+        """Figures on one line; those of the training beside the bar, where there is one."""
         line = f"step {step}/{self._num_steps}  {self._training(step, values) if kind == 'train' else _scores(values)}"
         if kind == "train" and self._bar is not None:
             self._write(line)
-            self._bar.update(self._task, told=line.partition("  ")[2])
+            self._bar.update(self._task, figures=line.partition("  ")[2])
         else:
             self.say(line)
 

@@ -24,6 +24,7 @@ class Meter:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
+        """Time inside counts as time without data."""
         begin = time.perf_counter()
         yield
         self._waited += time.perf_counter() - begin
@@ -36,6 +37,7 @@ class Meter:
         self._paused += time.perf_counter() - begin
 
     def count(self, result: StepResult) -> None:
+        """One more step."""
         self._results.append(result)
 
     def read(self) -> dict[str, float]:

@@ -45,9 +45,11 @@ class MovingMean:
             parameter.copy_(values[name])
 
     def state_dict(self) -> dict[str, object]:
+        """The mean weights by name, and how many steps they have followed."""
         return {"steps": self.steps, "values": self.values}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
+        """What `state_dict` gave, into the tensors that are there."""
         values = state["values"]
         assert isinstance(values, dict)
         assert isinstance(state["steps"], int)

@@ -27,6 +27,7 @@ def make_optimizer(model: nn.Module, train: Train) -> Optimizer:
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """The base rate of the next step; each group gets its share of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 

@@ -29,10 +29,12 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def log_path(self) -> Path:
+        """The file with all that the terminal says."""
         return self.path / LOG
 
     def begin(self, *, may_go_on: bool) -> bool:
@@ -62,6 +64,7 @@ class RunFolder:
             file.write(header + dump(settings))
 
     def save_weights(self, detector: Detector, name: str) -> Path:
+        """A file of its own for the weights, with settings and class names; -> its path."""
         if self.is_main:
             save(detector, self.path / name)
         return self.path / name

@@ -26,6 +26,7 @@ class RunSummary:
 
     @property
     def num_steps(self) -> int:
+        """Of the whole run, as its settings say."""
         train = self.settings.train
         return sum(stage.steps for stage in train.stages) or train.schedule.max_steps
 

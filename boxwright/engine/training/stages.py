@@ -18,6 +18,7 @@ class Part:
     schedule: Schedule
 
     def rate(self, step: int, base: float) -> float:
+        """The learning rate at a step of the run, for the base rate of the settings."""
         return base * rate_factor(step - self.begin, self.schedule)
 
 

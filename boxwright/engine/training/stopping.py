@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: the step under way is finished, the state saved, and the run ends."""
+"""Ctrl-C and SIGTERM ask a run to stop: the step under way is finished, the state saved, and the run ends."""
 
 import signal
 import threading

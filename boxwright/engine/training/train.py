@@ -28,10 +28,9 @@ from boxwright.engine.training.trouble import Circumstances, NonFiniteError, exp
 from boxwright.engine.training.validation import Best, can_validate, leading_figure, validate
 from boxwright.errors import TrainingError
 from boxwright.evaluation.result import Scores
-from boxwright.types import Batch
 
 Resume = Literal["auto", "never"]
-STEPS_ON_THEIR_WAY = {"cuda": 1}  # whose figures nobody has asked for, so that a GPU always has a step to begin
+UNREAD_STEPS = {"cuda": 1}  # launched, but not yet asked for their figures, so that a GPU always has a step to begin
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,9 @@ def train(
     weights. `recipe` is a schedule by name, such as "1x" (`boxwright.config.recipes`). With `resume` "auto" a run that
     is there already goes on at its last whole checkpoint; "never" refuses to.
     Under torchrun every process calls this with the same arguments.
+
+        run = bw.train("mask_rcnn_r18_fpn_gn", "photos", out="runs/photos", overrides=["train.schedule.max_steps=3000"])
+        print(run.scores, run.detector("photos/new.jpg"))
     """
     settings = config if isinstance(config, Config) else load_config(config)
     settings = override(settings if recipe is None else apply_recipe(settings, recipe), overrides)
@@ -125,7 +127,8 @@ class Trainer:
             while self.step < self.learner.num_steps and not self._has_stopped_improving():
                 with self.meter.waiting_for_data():
                     taken = [next(batches) for _ in range(self.settings.train.accumulate)]
-                self._launch(taken, stop)
+                stop_requested = stop.signal_name is not None
+                self._launched.append(self.learner.launch(taken, self.step, stop_requested=stop_requested))
                 self.step += 1
                 self._after_step()
                 if self._stops:
@@ -135,12 +138,8 @@ class Trainer:
                 logger.close()
         return self._finish(stop)
 
-    def _launch(self, batches: Sequence[Batch], stop: StopRequest) -> None:
-        wants_stop = stop.signal_name is not None
-        self._launched.append(self.learner.launch(batches, self.step, wants_stop=wants_stop))
-
     def _take_results(self, *, left: int) -> None:
-        """What came of the steps, of which the last `left` may still be on their way."""
+        """Reads the figures of all steps but the last `left`, on which a GPU may still be at work."""
         while len(self._launched) > left:
             launched = self._launched.popleft()
             try:
@@ -160,7 +159,7 @@ class Trainer:
         validates = last or (every.evaluate_every and self.step % every.evaluate_every == 0)
         saves = last or self.step % every.checkpoint_every == 0
         is_due = logs or shows or validates or saves
-        self._take_results(left=0 if is_due else STEPS_ON_THEIR_WAY.get(self.detector.device.type, 0))
+        self._take_results(left=0 if is_due else UNREAD_STEPS.get(self.detector.device.type, 0))
         if self._stops:
             self._take_results(left=0)
         self.terminal.advance(self.step)

@@ -27,17 +27,19 @@ NUM_RATIOS = 3
 
 @dataclass(frozen=True)
 class RateSweep:
-    """Smoothed losses at rising rates. `suggested` is where the loss falls fastest, `highest` where it is lowest."""
+    """Smoothed losses at rising rates."""
 
     rates: list[float]
     losses: list[float]
 
     @property
     def highest(self) -> float:
+        """The rate with the lowest loss; above it the loss rises."""
         return self.rates[int(np.argmin(self.losses))]
 
     @property
     def suggested(self) -> float:
+        """The rate at which the loss falls fastest, against the logarithm of the rate."""
         end = int(np.argmin(self.losses)) + 1
         if end < 3:
             return self.rates[0]
@@ -45,48 +47,59 @@ class RateSweep:
         return self.rates[int(np.argmin(slopes))]
 
 
+@dataclass(frozen=True)
+class RateRange:
+    """`steps` rates from `low` to `high`, each the one before it times the same factor."""
+
+    low: float
+    high: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise ConfigError(f"the sweep goes from {self.low:g} to {self.high:g}; it must rise from above 0")
+
+    def at(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        factor: float = (self.high / self.low) ** (1 / max(self.steps - 1, 1))
+        return self.low * factor**step
+
+
 def sweep_rates(
-    config: Config,
-    data: str | Path | None,
-    *,
-    low: float,
-    high: float,
-    steps: int,
-    device: torch.device,
-    say: Callable[[str], None],
+    config: Config, data: str | Path | None, rates: RateRange, *, device: torch.device, say: Callable[[str], None]
 ) -> RateSweep:
-    """Trains from the start with a rate that grows from `low` to `high` by the same factor each step."""
-    if not 0 < low < high:
-        raise ConfigError(f"the sweep goes from {low:g} to {high:g}; it must rise from above 0")
+    """Trains from the start at rising rates, until the loss bursts."""
     sets = read_sets(config, data)
-    settings = settings_for(config, sets, data)
-    if not isinstance(settings.train.batch, int):
-        raise ConfigError("train.batch=auto cannot be swept; give a number")
-    flat = Schedule(max_steps=steps, decay=Constant(), warm_up=WarmUp(steps=0))
-    train = recipe_for(settings.train, World(), batch=settings.train.batch, say=say)
-    train = train.model_copy(update={"schedule": flat, "stages": [], "non_finite": "stop"})
-    settings = settings.model_copy(update={"train": train})
+    settings = _settings_of_sweep(settings_for(config, sets, data), rates, say)
     detector = make_detector(settings, device=device, is_resumed=False, say=say)
-    learner = Learner(detector=detector, train=train, world=World())
+    learner = Learner(detector=detector, train=settings.train, world=World())
     batches = iter(make_loader(settings, sets.train, World(), device))
-    factor = (high / low) ** (1 / max(steps - 1, 1))
-    rates: list[float] = []
-    losses: list[float] = []
+    sweep = RateSweep([], [])
     mean = 0.0
-    for step in range(steps):
-        learner.train = train.model_copy(update={"lr": low * factor**step})
+    for step in range(rates.steps):
+        learner.train = settings.train.model_copy(update={"lr": rates.at(step)})
         try:
-            result = learner.step([next(batches) for _ in range(train.accumulate)], step)
+            result = learner.step([next(batches) for _ in range(settings.train.accumulate)], step)
         except NonFiniteError:
             break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * sum(result.losses.values())
-        rates.append(low * factor**step)
-        losses.append(mean / (1 - SMOOTHING ** (step + 1)))
-        if losses[-1] > BURST * min(losses):
+        sweep.rates.append(rates.at(step))
+        sweep.losses.append(mean / (1 - SMOOTHING ** (step + 1)))
+        if sweep.losses[-1] > BURST * min(sweep.losses):
             break
-    if not rates:
-        raise TrainingError(f"the very first step was not finite; begin the sweep below {low:g}")
-    return RateSweep(rates, losses)
+    if not sweep.rates:
+        raise TrainingError(f"the very first step was not finite; begin the sweep below {rates.low:g}")
+    return sweep
+
+
+def _settings_of_sweep(settings: Config, rates: RateRange, say: Callable[[str], None]) -> Config:
+    """One part of as many steps as there are rates, each step at the base rate, which the sweep sets."""
+    if not isinstance(settings.train.batch, int):
+        raise ConfigError("train.batch=auto cannot be swept; give a number")
+    flat = Schedule(max_steps=rates.steps, decay=Constant(), warm_up=WarmUp(steps=0))
+    train = recipe_for(settings.train, World(), batch=settings.train.batch, say=say)
+    train = train.model_copy(update={"schedule": flat, "stages": [], "non_finite": "stop"})
+    return settings.model_copy(update={"train": train})
 
 
 @dataclass(frozen=True)

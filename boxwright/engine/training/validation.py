@@ -15,7 +15,7 @@ from boxwright.engine.input_rule import evaluation_rule
 from boxwright.engine.training.setup import target_rule
 from boxwright.evaluation.result import Scores
 
-KINDS = ("keypoint", "mask", "box")  # the first that is measured says which weights are best
+LEADING_KINDS = ("keypoint", "mask", "box")  # the first that is measured says which weights are best
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Best:
     behind: int = 0
 
     def improves(self, value: float, step: int) -> bool:
+        """Counts a result; -> whether it is the best so far."""
         if value > self.value:
             self.value, self.step, self.behind = value, step, 0
             return True
@@ -34,9 +35,11 @@ class Best:
         return False
 
     def state_dict(self) -> dict[str, Any]:
+        """The fields by their names, for a checkpoint."""
         return {"value": self.value, "step": self.step, "behind": self.behind}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
         self.value, self.step, self.behind = state["value"], state["step"], state["behind"]
 
 
@@ -80,7 +83,7 @@ def validation_losses(detector: Detector, annotations: Annotations, world: World
 def leading_figure(scores: Scores) -> tuple[str, float]:
     """The AP that says which weights are best."""
     found = {part.kind: part for part in scores}
-    kind = next(kind for kind in KINDS if kind in found)
+    kind = next(kind for kind in LEADING_KINDS if kind in found)
     return f"{kind} AP", found[kind].values["ap"]
 
 

@@ -31,15 +31,15 @@ def stopping(monkeypatch):
     """Makes a run stop as by SIGTERM once it has done so many steps."""
 
     def stop_after(steps):
-        original = training.Trainer._launch
+        original = training.Learner.launch
 
-        def one_step(self, batches, stop):
-            if self.step + 1 == steps:
+        def launch(self, batches, step, **options):
+            if step + 2 == steps:  # in the midst of the step before
                 signal.raise_signal(signal.SIGTERM)
-            return original(self, batches, stop)
+            return original(self, batches, step, **options)
 
-        monkeypatch.setattr(training.Trainer, "_launch", one_step)
-        return lambda: monkeypatch.setattr(training.Trainer, "_launch", original)
+        monkeypatch.setattr(training.Learner, "launch", launch)
+        return lambda: monkeypatch.setattr(training.Learner, "launch", original)
 
     return stop_after
 
@@ -175,7 +175,7 @@ def test_steps_that_are_not_finite_can_be_skipped(tiny_set, tmp_path, monkeypatc
 
 
 def test_steps_that_nobody_waits_for_learn_the_same(whole_run, tiny_set, tmp_path, monkeypatch):
-    monkeypatch.setitem(training.STEPS_ON_THEIR_WAY, "cpu", 1)
+    monkeypatch.setitem(training.UNREAD_STEPS, "cpu", 1)
     settings = tiny("train.ema=0.9", "train.log_every=3", "train.checkpoint_every=100")
     other = bw.train(settings, tiny_set, out=tmp_path / "run", device="cpu")
     assert_same_weights(other.folder, whole_run.folder)
@@ -188,7 +188,7 @@ def test_steps_that_nobody_waits_for_learn_the_same(whole_run, tiny_set, tmp_pat
 def test_a_step_that_is_not_finite_changes_nothing_and_nor_does_one_behind_it(
     on_their_way, tiny_set, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(training.STEPS_ON_THEIR_WAY, "cpu", on_their_way)
+    monkeypatch.setitem(training.UNREAD_STEPS, "cpu", on_their_way)
     original, before = training.Learner._losses, {}
 
     def poisoned(self, batch, seeds):

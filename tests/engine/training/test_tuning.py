@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from boxwright.data.formats.reading import read_dataset
-from boxwright.engine.training.tuning import RateSweep, fit_anchors, sweep_rates
+from boxwright.engine.training.tuning import RateRange, RateSweep, fit_anchors, sweep_rates
 from boxwright.errors import ConfigError
 from tests.engine.conftest import tiny
 
@@ -19,13 +19,12 @@ def test_the_steepest_fall_is_suggested_not_the_lowest_loss():
 
 def test_a_sweep_rises_and_ends_when_the_loss_bursts(tiny_set):
     told = []
-    sweep = sweep_rates(
-        tiny("train.clip=none"), tiny_set, low=1e-4, high=1e12, steps=12, device=torch.device("cpu"), say=told.append
-    )
+    rates = RateRange(1e-4, 1e12, 12)
+    sweep = sweep_rates(tiny("train.clip=none"), tiny_set, rates, device=torch.device("cpu"), say=told.append)
     assert 2 <= len(sweep.rates) < 12
     assert np.allclose(np.diff(np.log(sweep.rates)), np.log(1e16) / 11)
     with pytest.raises(ConfigError, match=r"the sweep goes from 1 to 0\.1"):
-        sweep_rates(tiny(), tiny_set, low=1, high=0.1, steps=5, device=torch.device("cpu"), say=told.append)
+        RateRange(1, 0.1, 5)
 
 
 def test_fitted_anchors_meet_the_boxes_better(tiny_set):
