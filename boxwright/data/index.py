@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxwright.cache import cache_folder
 from boxwright.data.annotations import Annotations
 from boxwright.data.array_file import open_arrays, write_arrays
 from boxwright.errors import DatasetError
@@ -17,24 +18,15 @@ from boxwright.errors import DatasetError
 LAYOUT = 2  # raise it whenever the columns or what the readers put into them change
 
 
-def cache_folder() -> Path:
-    """$BOXWRIGHT_CACHE, else the user's cache folder."""
-    named = os.environ.get("BOXWRIGHT_CACHE")
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "boxwright"
-
-
 def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str) -> Annotations:
     """What `read` gives, from the index where `files` have not changed since it was made.
 
     `key` tells apart different readings of the same files. A folder that cannot be written is no error: the
-    annotations are then read anew each time and not shared.
+    annotations are then read anew each time and not shared. $BOXWRIGHT_CACHE names another cache for the index alone.
     """
     name = _digest(f"{LAYOUT} {key} {[str(path.resolve()) for path in files[:1]]}", 24)
     state = _digest(_state(files), 16)
-    folder = cache_folder() / "index"
+    folder = Path(os.environ.get("BOXWRIGHT_CACHE") or cache_folder()) / "index"
     path = folder / f"{name}-{state}.arrays"
     if found := _open(path):
         return found

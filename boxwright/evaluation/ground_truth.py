@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.errors import DatasetError
-from boxwright.evaluation.json_file import read_json
 from boxwright.evaluation.runs import Runs, pack_rles, rles_of
+from boxwright.json_file import read_json
 
 Identity = int | str
 
@@ -93,7 +93,7 @@ def read_ground_truth(source: "str | Path | dict[str, Any] | GroundTruth") -> Gr
     if isinstance(source, GroundTruth):
         return source
     name = "the annotations" if isinstance(source, dict) else str(source)
-    content = source if isinstance(source, dict) else read_json(source, what="annotations")
+    content = source if isinstance(source, dict) else read_json(source)
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _LISTS):
         raise DatasetError(f"{name}: expected COCO annotations: an object with the lists {', '.join(_LISTS)}")
     try:

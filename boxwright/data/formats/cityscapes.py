@@ -13,11 +13,11 @@ from boxwright.data.annotations import Annotations, Category, ObjectInfo
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import is_possible
 from boxwright.data.image_files import find_by_stem
-from boxwright.data.json_file import read_json_object, write_json
 from boxwright.data.outlines import object_ring, reaches_far
 from boxwright.data.problems import Losses, Problems
 from boxwright.errors import DatasetError
 from boxwright.geometry.masks import encode_bitmap
+from boxwright.json_file import read_json_object, write_json
 from boxwright.types import Size
 
 POLYGONS = "_gtFine_polygons.json"

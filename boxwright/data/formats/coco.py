@@ -10,12 +10,12 @@ from typing import Any
 from boxwright.data.annotations import Annotations, Category
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import image_size, is_possible
-from boxwright.data.json_file import read_json_object
 from boxwright.data.outlines import reaches_far
 from boxwright.data.problems import Problems
 from boxwright.errors import DatasetError, ImageError, ShapeError
 from boxwright.geometry.keypoints import flip_pairs_from_names
 from boxwright.geometry.run_lengths import checked_counts
+from boxwright.json_file import read_json_object
 from boxwright.types import Size
 
 NAMES_TRIED = 20  # some of the pictures may be missing

@@ -16,6 +16,7 @@ import numpy as np
 from boxwright.data.synth import cells, figures, shapes
 from boxwright.data.synth.scene import Scene
 from boxwright.errors import DatasetError
+from boxwright.json_file import read_json
 
 KINDS = ("shapes", "cells", "figures")
 SMALLEST = 32  # pixels: below it, no picture has room for two things
@@ -121,9 +122,9 @@ def _is_ours(folder: Path) -> bool:
     if {path.name for path in folder.iterdir()} - {"images", "train.json", "val.json"}:
         return False
     try:
-        info = json.loads((folder / "train.json").read_text(encoding="utf-8"))["info"]
+        info = read_json(folder / "train.json")["info"]
         return str(info["description"]).startswith(_MARK)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DatasetError, KeyError, TypeError):
         return False
 
 
