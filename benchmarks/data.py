@@ -27,10 +27,11 @@ import torch
 
 from boxwright.data import synth
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule
+from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import TargetRule
 from boxwright.data.formats.reading import read_dataset
 from boxwright.data.loader import TrainingLoader, evaluation_loader, start_worker, training_loader
+from boxwright.data.network_input import InputRule
 from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.geometry.rings import bitmap_to_rings
 from boxwright.types import Batch

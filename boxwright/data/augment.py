@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 
-from boxwright.data.network_input import ChannelOrder, Prepared, prepare
+from boxwright.data.network_input import InputRule, Prepared, prepare
 from boxwright.data.resize import ResizeMethod
 from boxwright.data.sample import MIN_SIDE, Sample, Step, crop_target, settle_target
 from boxwright.data.transforms.albumentations import AlbumentationsStep, NamedTransform, pipeline_of
@@ -27,26 +26,6 @@ from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import non_empty_boxes
 from boxwright.geometry.keypoints import FlipPairs
 from boxwright.types import Size, Target
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputRule:
-    """How a picture becomes what the network sees. Names and defaults are those of the settings `model.input`."""
-
-    short: Sequence[int] = (800,)
-    short_mode: Literal["choice", "range"] = "choice"
-    long: int | None = 1333
-    method: ResizeMethod = "pillow"
-    channels: ChannelOrder = "bgr"
-    value_range: float = 255
-    mean: Sequence[float] = (103.53, 116.28, 123.675)
-    std: Sequence[float] = (1.0, 1.0, 1.0)
-    pad_to: int = 32
-
-    def draw_short(self, rng: Generator) -> int:
-        if self.short_mode == "range":
-            return int(rng.integers(self.short[0], self.short[-1] + 1))
-        return int(self.short[int(rng.integers(len(self.short)))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,17 +120,7 @@ def to_network(
     `as_levels` leaves uint8 levels as they are where normalising comes after the resize, for the device to do it.
     """
     short = None if augmentation.fixes_size else rule.draw_short(rng)
-    prepared = prepare(
-        sample.image,
-        short=short,
-        long=rule.long,
-        method=rule.method,
-        mean=rule.mean,
-        std=rule.std,
-        channels=rule.channels,
-        value_range=rule.value_range,
-        as_levels=as_levels,
-    )
+    prepared = prepare(sample.image, rule, short=short, as_levels=as_levels)
     target = scale_target(sample.target, prepared.size, scale=prepared.scale, method=rule.method)
     target = settle_target(target) if not bool(non_empty_boxes(target.boxes, min_side=MIN_SIDE).all()) else target
     if augmentation.crop_aspect:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.random import Generator
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule, mixing_steps, needed_side, plain_steps, to_network
+from boxwright.data.augment import Augmentation, mixing_steps, needed_side, plain_steps, to_network
 from boxwright.data.image import load_image
-from boxwright.data.network_input import Prepared
+from boxwright.data.network_input import InputRule, Prepared
 from boxwright.data.sample import Sample, Step
 from boxwright.data.sampler import Draw
 from boxwright.data.selection import Positions

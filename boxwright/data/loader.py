@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule
+from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import Drawn, EvaluationDataset, TargetRule, TrainingDataset
-from boxwright.data.network_input import bucket_of, normalise_levels, pad_batch
+from boxwright.data.network_input import InputRule, bucket_of, normalise_levels, pad_batch
 from boxwright.data.sampler import EvaluationSampler, TrainingSampler
 from boxwright.data.selection import aspect_groups, repeat_factors, select_images
 from boxwright.data.skipping import Skip, SkipCount, logger
@@ -285,7 +285,7 @@ def to_batch(packed: Packed, device: torch.device, rule: InputRule) -> Batch:
     """Onto the device and normalised, where the workers left that; the padding is zero after normalising."""
     images = packed.images.to(device, non_blocking=True)
     if images.dtype == torch.uint8:
-        images = normalise_levels(images, mean=rule.mean, std=rule.std, value_range=rule.value_range)
+        images = normalise_levels(images, rule)
         for image, (height, width) in zip(images, packed.sizes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0
