@@ -1,7 +1,7 @@
 """Settings of the training input -> steps, and the way of one sample through them into the network frame."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from boxwright.data.transforms.geometry import (
     VerticalFlip,
     scale_target,
 )
-from boxwright.data.transforms.mixing import CopyPaste, Draw, Mosaic
+from boxwright.data.transforms.mixing import CopyPaste, Mosaic, SampleSource
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import non_empty_boxes
 from boxwright.geometry.keypoints import FlipPairs
@@ -61,9 +61,6 @@ class Augmentation:
         return self.scale_jitter is not None
 
 
-MixedStep = Callable[[Draw], Step]  # a step that needs other samples
-
-
 def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs: FlipPairs = ()) -> list[Step]:
     """The steps that look at one sample only."""
     chosen = augmentation
@@ -88,7 +85,7 @@ def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs:
     return steps
 
 
-def mixing_steps(augmentation: Augmentation, draw: Draw) -> list[Step]:
+def mixing_steps(augmentation: Augmentation, draw: SampleSource) -> list[Step]:
     """The steps that draw other samples; these have gone through the plain ones."""
     steps: list[Step] = []
     if augmentation.mosaic:

@@ -1,4 +1,4 @@
-"""From a draw of the sampler to a sample in the network frame: what a worker does."""
+"""From a key of the sampler to a sample in the network frame: what a worker does."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -11,7 +11,7 @@ from boxwright.data.augment import Augmentation, mixing_steps, needed_side, plai
 from boxwright.data.image import load_image
 from boxwright.data.network_input import InputRule, Prepared
 from boxwright.data.sample import Sample, Step
-from boxwright.data.sampler import Draw
+from boxwright.data.sampler import SampleKey
 from boxwright.data.selection import Positions
 from boxwright.data.skipping import Skip
 from boxwright.data.transforms.geometry import scale_target
@@ -67,8 +67,8 @@ class TrainingDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> Drawn:
-        serial, position = draw
+    def __getitem__(self, key: SampleKey) -> Drawn:
+        serial, position = key
         rng = np.random.default_rng((self.seed, serial))
         skips: list[Skip] = []
         for _ in range(MAX_TRIES):
@@ -133,14 +133,14 @@ class EvaluationDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> Drawn | Skip:
-        image = int(self.images[draw[1]])
+    def __getitem__(self, key: SampleKey) -> Drawn | Skip:
+        image = int(self.images[key[1]])
         try:
             sample = load_sample(self.annotations, image, self.targets)
             rng = np.random.default_rng(0)  # never drawn from: one short side, no steps
             return Drawn(*to_network(sample, rng, self.rule, Augmentation(flip=0.0), as_levels=True), [])
         except (BoxwrightError, OSError) as error:
-            return Skip(draw[1], str(self.annotations.path(image)), str(error))
+            return Skip(key[1], str(self.annotations.path(image)), str(error))
 
 
 def _reason(error: Exception) -> str:

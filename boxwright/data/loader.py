@@ -148,9 +148,9 @@ class TrainingLoader:
             yield batch
 
     def _drawn_batches(self) -> Iterator[list[tuple[int, int]]]:
-        for draws in self.sampler:
+        for keys in self.sampler:
             self._ahead.append(self.sampler.state_dict())
-            yield draws
+            yield keys
 
     def _counted(self, packed: Iterator[Packed]) -> Iterator[Packed]:
         for item in packed:

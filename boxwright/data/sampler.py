@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from boxwright.errors import ConfigError
 
-Draw = tuple[int, int]  # serial number in the stream, position in the data set
+SampleKey = tuple[int, int]  # serial number in the stream, position in the data set
 
 
 class TrainingSampler:
@@ -44,34 +44,34 @@ class TrainingSampler:
         self.groups, self.repeats = groups, repeats
         self.epoch, self._taken, self._serial = 0, 0, 0
         self._order = self._order_of(0)
-        self._waiting: dict[int, list[Draw]] = {}
+        self._waiting: dict[int, list[SampleKey]] = {}
 
     @property
     def global_batch(self) -> int:
         return self.batch * self.world_size
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         while True:
             yield self._next_batch()
 
-    def _next_batch(self) -> list[Draw]:
+    def _next_batch(self) -> list[SampleKey]:
         while True:
-            draw = self._next_draw()
-            group = 0 if self.groups is None else int(self.groups[draw[1]])
+            key = self._next_key()
+            group = 0 if self.groups is None else int(self.groups[key[1]])
             waiting = self._waiting.setdefault(group, [])
-            waiting.append(draw)
+            waiting.append(key)
             if len(waiting) == self.global_batch:
                 del self._waiting[group]
                 return waiting[self.rank * self.batch : (self.rank + 1) * self.batch]
 
-    def _next_draw(self) -> Draw:
+    def _next_key(self) -> SampleKey:
         while self._taken == len(self._order):
             self.epoch, self._taken = self.epoch + 1, 0
             self._order = self._order_of(self.epoch)
-        draw = (self._serial, int(self._order[self._taken]))
+        key = (self._serial, int(self._order[self._taken]))
         self._taken += 1
         self._serial += 1
-        return draw
+        return key
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, epoch))
@@ -84,7 +84,7 @@ class TrainingSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and lists. The same for every rank."""
-        waiting = {str(group): [list(draw) for draw in draws] for group, draws in self._waiting.items()}
+        waiting = {str(group): [list(key) for key in keys] for group, keys in self._waiting.items()}
         return {
             "epoch": self.epoch,
             "taken": self._taken,
@@ -105,8 +105,8 @@ class TrainingSampler:
         self.epoch, self._taken, self._serial = state["epoch"], state["taken"], state["serial"]
         self._order = self._order_of(self.epoch)
         self._waiting = {
-            int(group): [(int(serial), int(position)) for serial, position in draws]
-            for group, draws in state["waiting"].items()
+            int(group): [(int(serial), int(position)) for serial, position in keys]
+            for group, keys in state["waiting"].items()
         }
 
 
@@ -118,7 +118,7 @@ class EvaluationSampler:
         self.positions = range(int(bounds[rank]) + start, int(bounds[rank + 1]))
         self.batch = batch
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         for begin in range(0, len(self.positions), self.batch):
             yield [(position, position) for position in self.positions[begin : begin + self.batch]]
 

@@ -14,7 +14,7 @@ from boxwright.data.annotations import Annotations
 from boxwright.data.dataset import EvaluationDataset, TargetRule, load_sample
 from boxwright.data.loader import Collate, Packed, data_loader, on_device
 from boxwright.data.network_input import InputRule, batches_of_equal_size
-from boxwright.data.sampler import Draw, EvaluationSampler
+from boxwright.data.sampler import EvaluationSampler, SampleKey
 from boxwright.data.skipping import Skip
 from boxwright.engine.augmented import detect_augmented
 from boxwright.engine.detector import Detector
@@ -41,7 +41,7 @@ class Share:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def batches(self, rule: InputRule, batch: int) -> list[list[Draw]]:
+    def batches(self, rule: InputRule, batch: int) -> list[list[SampleKey]]:
         """Images of equal padded size together, so that none is padded for another's sake."""
         positions = self.positions
         sizes = [rule.size_at(self.annotations.size(position), rule.short[0]) for position in positions]

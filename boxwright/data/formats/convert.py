@@ -26,7 +26,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 
 @dataclass
-class Conversion:
+class WrittenDataset:
     """What was written, and what the new format has no place for."""
 
     out: Path
@@ -64,7 +64,7 @@ def convert_dataset(
     root: str | Path | None = None,
     images: PlaceMode = "copy",
     on_image: Callable[[], None] = lambda: None,
-) -> Conversion:
+) -> WrittenDataset:
     """All splits of `source` into the new folder `out`. The source is only read."""
     return write_dataset(read_all_splits(source, root=root), out, to=to, images=images, on_image=on_image)
 
@@ -77,7 +77,7 @@ def write_dataset(
     images: PlaceMode = "copy",
     unturned: Collection[Path] = (),
     on_image: Callable[[], None] = lambda: None,
-) -> Conversion:
+) -> WrittenDataset:
     """Splits by name -> a folder in the usual layout of a format. Pictures that are not there are left out; `unturned`
     ones lose their EXIF rotation, where the annotations are for the pixels as they are stored. Objects of classes that
     are not there are a DatasetError.
@@ -88,23 +88,21 @@ def write_dataset(
     for annotations in splits.values():
         annotations.need_known_names()
     _need_a_picture(splits)
-    conversion = Conversion(out, to)
-    splits = {
-        name: _with_finite_boxes(part, conversion.losses) for name, part in _with_the_same_classes(splits).items()
-    }
+    written = WrittenDataset(out, to)
+    splits = {name: _with_finite_boxes(part, written.losses) for name, part in _with_the_same_classes(splits).items()}
     num_keypoints = max((part.num_keypoints for part in splits.values() if part.has_keypoints), default=0)
     free = FreeNames()  # VOC has one folder for all splits
     for split, annotations in splits.items():
-        placing = Placing(images, unturned, on_image, conversion.losses)
+        placing = Placing(images, unturned, on_image, written.losses)
         names = _place_all(annotations, out, split, to, free, placing)
         kept = [index for index, name in enumerate(names) if name is not None]
-        conversion.losses += _write_split(annotations, out, split, to, names, num_keypoints)
-        conversion.losses["annotations that could not be read, left out"] += len(annotations.problems)
-        conversion.splits[split] = len(kept)
-        conversion.objects += sum(_num_written(annotations, index, to) for index in kept)
+        written.losses += _write_split(annotations, out, split, to, names, num_keypoints)
+        written.losses["annotations that could not be read, left out"] += len(annotations.problems)
+        written.splits[split] = len(kept)
+        written.objects += sum(_num_written(annotations, index, to) for index in kept)
     if to == "yolo" and splits:
         write_yolo_yaml(out, splits)
-    return conversion
+    return written
 
 
 def _with_finite_boxes(annotations: Annotations, losses: Losses) -> Annotations:
