@@ -133,10 +133,6 @@ class TrainingLoader:
         """Of the next batch."""
         return int(self._next_state["epoch"])
 
-    @property
-    def batches_per_epoch(self) -> float:
-        return len(self.dataset) / self.sampler.global_batch
-
     def __iter__(self) -> Iterator[Batch]:
         self.sampler.load_state_dict(self._next_state)
         self._ahead.clear()

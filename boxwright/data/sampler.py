@@ -31,7 +31,6 @@ class TrainingSampler:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        shuffle: bool = True,
         groups: NDArray[np.int64] | None = None,
         repeats: NDArray[np.float64] | None = None,
     ) -> None:
@@ -40,7 +39,7 @@ class TrainingSampler:
                 f"cannot sample {num_images} images in batches of {batch} for rank {rank} of {world_size}"
             )
         self.num_images, self.batch, self.seed = num_images, batch, seed
-        self.rank, self.world_size, self.shuffle = rank, world_size, shuffle
+        self.rank, self.world_size = rank, world_size
         self.groups, self.repeats = groups, repeats
         self.epoch, self._taken, self._serial = 0, 0, 0
         self._order = self._order_of(0)
@@ -80,7 +79,7 @@ class TrainingSampler:
             whole = np.floor(self.repeats)
             times = whole + (rng.random(self.num_images) < self.repeats - whole)
             images = np.repeat(images, times.astype(np.int64))
-        return rng.permutation(images) if self.shuffle else images
+        return rng.permutation(images)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and lists. The same for every rank."""
@@ -113,9 +112,9 @@ class TrainingSampler:
 class EvaluationSampler:
     """Each image once, in order, in batches; each rank has a run of neighbours, and none has a copy of another's."""
 
-    def __init__(self, num_images: int, *, batch: int = 1, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
+    def __init__(self, num_images: int, *, batch: int = 1, rank: int = 0, world_size: int = 1) -> None:
         bounds = np.linspace(0, num_images, world_size + 1).round().astype(int)
-        self.positions = range(int(bounds[rank]) + start, int(bounds[rank + 1]))
+        self.positions = range(int(bounds[rank]), int(bounds[rank + 1]))
         self.batch = batch
 
     def __iter__(self) -> Iterator[list[SampleKey]]:

@@ -14,7 +14,7 @@ from boxwright.data.columns import unpack_decimals
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.formats.cityscapes import write_cityscapes
 from boxwright.data.formats.coco_write import write_coco
-from boxwright.data.formats.reading import align_classes, read_all_splits
+from boxwright.data.formats.reading import align_classes
 from boxwright.data.formats.voc import write_voc
 from boxwright.data.formats.yolo import write_yolo_labels, write_yolo_yaml
 from boxwright.data.image_files import FreeNames, PlaceMode, flat_name, inner_name, need_folder_free, place_image
@@ -54,19 +54,6 @@ class Placing:
     unturned: Collection[Path]
     on_image: Callable[[], None]
     losses: Losses
-
-
-def convert_dataset(
-    source: str | Path,
-    out: Path,
-    *,
-    to: Format,
-    root: str | Path | None = None,
-    images: PlaceMode = "copy",
-    on_image: Callable[[], None] = lambda: None,
-) -> WrittenDataset:
-    """All splits of `source` into the new folder `out`. The source is only read."""
-    return write_dataset(read_all_splits(source, root=root), out, to=to, images=images, on_image=on_image)
 
 
 def write_dataset(

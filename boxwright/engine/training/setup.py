@@ -12,7 +12,7 @@ from boxwright.config.training import Train
 from boxwright.data.annotations import Annotations
 from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import TargetRule
-from boxwright.data.formats.reading import find_splits, read_dataset, sources_of
+from boxwright.data.formats.reading import find_dataset
 from boxwright.data.loader import TrainingLoader, training_loader
 from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World
@@ -41,14 +41,15 @@ def read_sets(config: Config, data: str | Path | None) -> Sets:
     root = config.data.root
     if data is None and config.data.train is None:
         raise ConfigError("nothing to train on: give a data folder, or data.train (and data.val) in the settings")
-    train = read_dataset(data or str(config.data.train), split="train", root=root, keypoints=keypoints)
+    found = find_dataset(data or str(config.data.train), root=root, keypoints=keypoints)
+    train = found.read("train")
     if not train.categories:
         raise DatasetError(f"{train.source}: no classes; every object needs one")
-    place = str(config.data.val) if data is None and config.data.val else data
-    if place is None or (data is not None and not _has_val(data, root, keypoints)):
+    if data is None and config.data.val:
+        found = find_dataset(config.data.val, root=root, keypoints=keypoints)
+    elif data is None or not found.has_val:
         return Sets(train, None)
-    val = read_dataset(place, split="val", root=root, keypoints=keypoints, class_names=train.class_names)
-    return Sets(train, val)
+    return Sets(train, found.read("val", class_names=train.class_names))
 
 
 def settings_for(config: Config, sets: Sets, data: str | Path | None) -> Config:
@@ -145,8 +146,3 @@ def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say
         raise ConfigError(f"train.weights: nothing of {start} fits the model; is it of another architecture?")
     say(str(report))
     return detector
-
-
-def _has_val(data: str | Path, root: str | None, keypoints: bool) -> bool:
-    parts = [find_splits(part, root=root, keypoints=keypoints) for part in sources_of(data)]
-    return any(len(splits) > 1 and {"val", "minival"} & set(splits) for splits in parts)
