@@ -6,7 +6,7 @@ the x1, y1, x2, y2 of training. Objects of image i are rows `first[i]` to `first
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class ImageInfo:
     id: int | str
     file_name: str
     size: Size
-    extra: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

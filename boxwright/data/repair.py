@@ -79,11 +79,11 @@ class _Mender:
             size = self._mended_size(index)
             if size is None:
                 continue
-            image = builder.add_image_info(self.annotations.image(index), size=size)
+            image = builder.add_image(replace(self.annotations.image(index), size=size))
             for row, given in zip(self.annotations.rows(index), self.annotations.objects(index), strict=True):
                 mended = self._mended_object(row, given, size)
                 if mended is not None:
-                    builder.add_info(image, mended)
+                    builder.add_object(image, mended)
         return builder.build(
             source=self.annotations.source,
             image_root=self.annotations.image_root,

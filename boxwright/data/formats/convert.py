@@ -100,10 +100,10 @@ def _with_finite_boxes(annotations: Annotations, losses: Losses) -> Annotations:
     losses["objects whose box is not finite, left out"] += num_strange
     builder = AnnotationsBuilder(num_keypoints=annotations.num_keypoints)
     for index in range(len(annotations)):
-        image = builder.add_image_info(annotations.image(index))
+        image = builder.add_image(annotations.image(index))
         for info in annotations.objects(index):
             if np.isfinite(info.box_xywh).all():
-                builder.add_info(image, info)
+                builder.add_object(image, info)
     return replace(annotations, columns=builder.columns(), index_path="")
 
 

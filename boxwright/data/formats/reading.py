@@ -220,10 +220,9 @@ def concatenate(parts: Sequence[Annotations]) -> Annotations:
         for index in range(len(part)):
             info = part.image(index)
             key = f"{number}/{info.id}" if clash else info.id
-            name = str(part.path(index).resolve())
-            image = builder.add_image(key=key, file_name=name, size=info.size, extra=info.extra)
+            image = builder.add_image(replace(info, id=key, file_name=str(part.path(index).resolve())))
             for found in part.objects(index):
-                builder.add_info(image, found)
+                builder.add_object(image, found)
     joined = builder.build(
         source=", ".join(part.source for part in parts), image_root="/", categories=aligned[0].categories
     )
