@@ -44,9 +44,7 @@ def ground_truth_of(annotations: Annotations) -> GroundTruth:
         is_difficult=(columns["flags"][order] & DIFFICULT != 0).astype(np.uint8),
         keypoints=keypoints,
         num_keypoints=None if keypoints is None else (keypoints[:, :, 2] > 0).sum(axis=1),
-        federated=federated_of(
-            [info.extra for info in listed], [one.extra or {} for one in classes], category_index=category_index
-        ),
+        federated=federated_of([info.extra for info in listed], [one.extra or {} for one in classes], category_index),
         notes=(ID_ZERO,) if 0 in ids else (),
         segmentations=_segmentations(annotations, order),
     )

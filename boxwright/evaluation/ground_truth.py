@@ -148,7 +148,7 @@ def _build(content: dict[str, Any]) -> GroundTruth:
         is_difficult=np.array([bool(a.get("difficult", a.get("ignore", 0))) for a in listed], dtype=np.uint8),
         keypoints=keypoints,
         num_keypoints=num_keypoints,
-        federated=federated_of(images, categories, category_index=category_index),
+        federated=federated_of(images, categories, category_index),
         notes=tuple(notes),
         segmentations=tuple(a.get("segmentation") for a in listed),
     )
@@ -230,10 +230,7 @@ def _keypoints(listed: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64] | 
 
 
 def federated_of(
-    images: Sequence[Mapping[str, Any]],
-    categories: Sequence[Mapping[str, Any]],
-    *,
-    category_index: Mapping[int, int],
+    images: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]], category_index: Mapping[int, int]
 ) -> Federated | None:
     """What the fields of LVIS say, of images and categories in the order of their ids; None where there are none."""
     if not any("neg_category_ids" in image for image in images):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 from boxwright.data.augment import Augmentation
-from boxwright.data.dataset import TargetRule, load_sample
+from boxwright.data.dataset import SampleRule, TargetRule, load_sample
 from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import load_image
-from boxwright.data.loader import evaluation_loader, training_loader
+from boxwright.data.loader import BatchRule, evaluation_loader, training_loader
 from boxwright.data.network_input import InputRule, batches_of_equal_size, pad_batch, prepare
+from boxwright.data.selection import SelectionRule
 from boxwright.data.synth import generate
 from boxwright.errors import DatasetError
 
@@ -28,9 +30,14 @@ def shapes(tmp_path_factory):
     return folder
 
 
-def loader_of(annotations, **options):
-    chosen = {"batch": 2, "rule": RULE, "seed": 4, "workers": 0, "only_with_objects": False} | options
-    return training_loader(annotations, **chosen)
+def loader_of(annotations, *, rule=RULE, batch=2, shapes=(), workers=0, reduced_decode=False, **options):
+    """`options` are fields of the rules of samples and of the selection."""
+    selection = {"only_with_objects": False} | {
+        one.name: options.pop(one.name) for one in fields(SelectionRule) if one.name in options
+    }
+    samples = SampleRule(input=rule, reduced_decode=reduced_decode, **options)
+    batches = BatchRule(size=batch, seed=4, shapes=shapes)
+    return training_loader(annotations, samples, batches, SelectionRule(**selection), workers=workers)
 
 
 def some(loader, count):
