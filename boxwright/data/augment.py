@@ -72,7 +72,9 @@ def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs:
     if chosen.vertical_flip:
         steps.append(VerticalFlip(chosen.vertical_flip))
     if chosen.scale_jitter and chosen.crop:
-        steps.append(ScaleJitter(*chosen.scale_jitter, size=chosen.crop, method=_level_method(method)))
+        # Detectron's resize by a nominal factor knows no wanted size; on whole levels it is OpenCV's.
+        on_levels: ResizeMethod = "opencv" if method == "opencv_scaled" else method
+        steps.append(ScaleJitter(*chosen.scale_jitter, size=chosen.crop, method=on_levels))
     if chosen.crop:
         steps.append(FixedCrop(chosen.crop))
     if chosen.crop_relative:
@@ -102,11 +104,6 @@ def needed_side(rule: InputRule, augmentation: Augmentation) -> int | None:
     if augmentation.crop or augmentation.albumentations or augmentation.steps:
         return None
     return math.ceil(max(rule.short) / min(augmentation.crop_relative or (1.0,)))
-
-
-def _level_method(method: ResizeMethod) -> ResizeMethod:
-    """Detectron's resize by a nominal factor knows no wanted size; on whole levels it is OpenCV's."""
-    return "opencv" if method == "opencv_scaled" else method
 
 
 def to_network(

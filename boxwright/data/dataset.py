@@ -86,7 +86,8 @@ class TrainingDataset:
             try:
                 return Drawn(*self._make(position, rng), skips)
             except Exception as error:  # whatever a step trips over, a sample must not end a run; too many of them do
-                skips.append(Skip(position, self._place(position), _reason(error)))
+                path = self.annotations.path(int(self.images[position]))
+                skips.append(Skip(position, str(path), _reason(error)))
                 position = int(rng.integers(len(self)))
         raise DatasetError(
             f"{MAX_TRIES} samples in a row could not be read, last: {skips[-1].place}: {skips[-1].reason}"
@@ -124,9 +125,6 @@ class TrainingDataset:
             except Exception:
                 continue
         raise DatasetError(f"{MAX_TRIES} samples in a row could not be read")
-
-    def _place(self, position: int) -> str:
-        return str(self.annotations.path(int(self.images[position])))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str)
     annotations are then read anew each time and not shared. $BOXWRIGHT_CACHE names another cache for the index alone.
     """
     name = _digest(f"{LAYOUT} {key} {[str(path.resolve()) for path in files[:1]]}", 24)
-    state = _digest(_state(files), 16)
+    state = _digest("\n".join(line for path in files for line in _stat_lines(path)), 16)
     folder = Path(os.environ.get("BOXWRIGHT_CACHE") or cache_folder()) / "index"
     path = folder / f"{name}-{state}.arrays"
     if found := _open(path):
@@ -68,12 +68,8 @@ def _open(path: Path) -> Annotations | None:
         return None
 
 
-def _state(files: Sequence[Path]) -> str:
-    """Names, sizes and times of all files; those inside folders too."""
-    return "\n".join(line for path in files for line in _stat_lines(path))
-
-
 def _stat_lines(path: Path) -> Iterator[str]:
+    """Name, size and time of a file, or of each file inside a folder."""
     if path.is_dir():
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
