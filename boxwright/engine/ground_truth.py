@@ -7,6 +7,7 @@ from boxwright.data.annotations import CROWD, DIFFICULT, Annotations
 from boxwright.data.columns import unpack_decimals
 from boxwright.data.formats.coco_write import object_area
 from boxwright.evaluation.ground_truth import ID_ZERO, GroundTruth, federated_of, need_finite_boxes
+from boxwright.types import Segment
 
 
 def ground_truth_of(annotations: Annotations) -> GroundTruth:
@@ -85,8 +86,8 @@ def _keypoints(annotations: Annotations, order: NDArray[np.int64]) -> NDArray[np
     return keypoints[order]
 
 
-def _segmentations(annotations: Annotations, order: NDArray[np.int64]) -> tuple[object, ...]:
+def _segmentations(annotations: Annotations, order: NDArray[np.int64]) -> tuple[Segment | None, ...]:
     """Of a set with masks an object without one covers nothing; of a set without masks none has any."""
     segments = [segment for image in range(len(annotations)) for segment in annotations.segments(image)]
-    none = [] if annotations.has_masks else None
+    none: Segment | None = [] if annotations.has_masks else None
     return tuple(segments[row] or none for row in order.tolist())
