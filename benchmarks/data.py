@@ -27,10 +27,11 @@ import torch
 
 from boxwright.data import synth
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule
-from boxwright.data.dataset import TargetRule
+from boxwright.data.augment import Augmentation
+from boxwright.data.dataset import SampleRule, TargetRule
 from boxwright.data.formats.reading import read_dataset
-from boxwright.data.loader import TrainingLoader, evaluation_loader, start_worker, training_loader
+from boxwright.data.loader import BatchRule, TrainingLoader, evaluation_loader, start_worker, training_loader
+from boxwright.data.network_input import InputRule
 from boxwright.geometry.masks import segment_to_bitmap
 from boxwright.geometry.rings import bitmap_to_rings
 from boxwright.types import Batch
@@ -254,13 +255,14 @@ def measure_index(args: argparse.Namespace, folder: Path) -> list[Row]:
 def measure_leaks(args: argparse.Namespace, folder: Path) -> Row:
     """Memory of four workers over many batches: what they have after the first tenth, and at the end."""
     synth.generate(folder, kind="shapes", images=200, seed=1, size=96, val_fraction=0.0)
-    rule = InputRule(short=(96,), long=160, pad_to=32)
     loader: TrainingLoader = training_loader(
         read_dataset(folder, split="train"),
-        batch=2,
-        rule=rule,
-        augmentation=Augmentation(flip=0.5, colour=0.5),
-        targets=TargetRule(masks="polygons"),
+        SampleRule(
+            input=InputRule(short=(96,), long=160, pad_to=32),
+            targets=TargetRule(masks="polygons"),
+            augmentation=Augmentation(flip=0.5, colour=0.5),
+        ),
+        BatchRule(size=2),
         workers=4,
     )
     torch.set_num_threads(1)  # threads that wait for one another on a busy machine would take most of the time

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from boxwright.errors import MissingExtraError, ShapeError
 from boxwright.files import atomic_write
+from boxwright.json_file import read_json
 from boxwright.transfer import send
 
 Size = tuple[int, int]  # height, width
@@ -281,7 +282,7 @@ class Detections:
     def load(cls, path: str | Path) -> Self:
         """The rows that `save` wrote; what is not such a file is a `ShapeError`."""
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = read_json(path)
             size = (int(content["size"][0]), int(content["size"][1]))
             counts, keypoints = content["masks"], content["keypoints"]
             rles: list[Segment] | None = None
@@ -297,7 +298,7 @@ class Detections:
                 keypoints=None if keypoints is None else _keypoint_tensor(keypoints),
                 path=content["path"],
             )
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ShapeError(f"{path} holds no saved detections ({error}); write one with Detections.save") from error
 
 

@@ -74,9 +74,20 @@ def test_saved_detections_load_to_the_same_values(tmp_path, count):
     assert again.class_names == whole.class_names
 
 
-def test_a_file_that_holds_something_else_is_named(tmp_path):
-    (tmp_path / "other.json").write_text('{"boxes": []}')
-    with pytest.raises(ShapeError, match=r"other\.json holds no saved detections"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "list indices"),
+        ('{"boxes": []}', "'size'"),
+        ('{"size": [4, 4], "masks": null, "keypoints": null, "boxes": ["a"]}', "too many dimensions"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named(text, reason, tmp_path):
+    if text is not None:
+        (tmp_path / "other.json").write_text(text)
+    with pytest.raises(ShapeError, match=rf"other\.json holds no saved detections \(.*{reason}"):
         Detections.load(tmp_path / "other.json")
 
 

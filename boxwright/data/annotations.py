@@ -7,7 +7,7 @@ the x1, y1, x2, y2 of training. Objects of image i are rows `first[i]` to `first
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class ImageInfo:
     id: int | str
     file_name: str
     size: Size
-    extra: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,11 +208,12 @@ class Annotations:
         size = self.size(image)
         usable = self.columns["flags"][self.rows(image)] & UNUSABLE == 0
         rows = np.flatnonzero(usable) + self.rows(image).start
+        segments = compress(self.segments(image), usable) if with_masks else ()
         return Target(
             boxes=self._boxes(rows, size),
             labels=torch.from_numpy(self.columns["label"][rows].astype(np.int64)),
             size=size,
-            masks=self._masks(image, usable) if with_masks else None,
+            masks=Masks([segment or [] for segment in segments], size) if with_masks else None,
             keypoints=self._keypoints(image, usable, keypoint_offset) if with_keypoints else None,
             is_crowd=torch.from_numpy((self.columns["flags"][rows] & CROWD).astype(bool)),
             image_id=self.image_id(image),
@@ -223,9 +224,6 @@ class Annotations:
         boxes[:, 2:] += boxes[:, :2]
         np.clip(boxes, 0, np.array([size[1], size[0], size[1], size[0]], dtype=np.float64), out=boxes)
         return torch.from_numpy(boxes.astype(np.float32))
-
-    def _masks(self, image: int, usable: NDArray[np.bool_]) -> Masks:
-        return Masks([segment or [] for segment in compress(self.segments(image), usable)], self.size(image))
 
     def _keypoints(self, image: int, usable: NDArray[np.bool_], offset: float) -> torch.Tensor:
         none = np.zeros((self.num_keypoints, 3))

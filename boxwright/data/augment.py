@@ -1,14 +1,13 @@
 """Settings of the training input -> steps, and the way of one sample through them into the network frame."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 
-from boxwright.data.network_input import ChannelOrder, Prepared, prepare
+from boxwright.data.network_input import InputRule, Prepared, prepare
 from boxwright.data.resize import ResizeMethod
 from boxwright.data.sample import MIN_SIDE, Sample, Step, crop_target, settle_target
 from boxwright.data.transforms.albumentations import AlbumentationsStep, NamedTransform, pipeline_of
@@ -22,31 +21,11 @@ from boxwright.data.transforms.geometry import (
     VerticalFlip,
     scale_target,
 )
-from boxwright.data.transforms.mixing import CopyPaste, Draw, Mosaic
+from boxwright.data.transforms.mixing import CopyPaste, Mosaic, SampleSource
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import non_empty_boxes
 from boxwright.geometry.keypoints import FlipPairs
 from boxwright.types import Size, Target
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputRule:
-    """How a picture becomes what the network sees. Names and defaults are those of the settings `model.input`."""
-
-    short: Sequence[int] = (800,)
-    short_mode: Literal["choice", "range"] = "choice"
-    long: int | None = 1333
-    method: ResizeMethod = "pillow"
-    channels: ChannelOrder = "bgr"
-    value_range: float = 255
-    mean: Sequence[float] = (103.53, 116.28, 123.675)
-    std: Sequence[float] = (1.0, 1.0, 1.0)
-    pad_to: int = 32
-
-    def draw_short(self, rng: Generator) -> int:
-        if self.short_mode == "range":
-            return int(rng.integers(self.short[0], self.short[-1] + 1))
-        return int(self.short[int(rng.integers(len(self.short)))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +61,6 @@ class Augmentation:
         return self.scale_jitter is not None
 
 
-MixedStep = Callable[[Draw], Step]  # a step that needs other samples
-
-
 def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs: FlipPairs = ()) -> list[Step]:
     """The steps that look at one sample only."""
     chosen = augmentation
@@ -96,7 +72,9 @@ def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs:
     if chosen.vertical_flip:
         steps.append(VerticalFlip(chosen.vertical_flip))
     if chosen.scale_jitter and chosen.crop:
-        steps.append(ScaleJitter(*chosen.scale_jitter, size=chosen.crop, method=_level_method(method)))
+        # Detectron's resize by a nominal factor knows no wanted size; on whole levels it is OpenCV's.
+        on_levels: ResizeMethod = "opencv" if method == "opencv_scaled" else method
+        steps.append(ScaleJitter(*chosen.scale_jitter, size=chosen.crop, method=on_levels))
     if chosen.crop:
         steps.append(FixedCrop(chosen.crop))
     if chosen.crop_relative:
@@ -109,7 +87,7 @@ def plain_steps(augmentation: Augmentation, *, method: ResizeMethod, flip_pairs:
     return steps
 
 
-def mixing_steps(augmentation: Augmentation, draw: Draw) -> list[Step]:
+def mixing_steps(augmentation: Augmentation, draw: SampleSource) -> list[Step]:
     """The steps that draw other samples; these have gone through the plain ones."""
     steps: list[Step] = []
     if augmentation.mosaic:
@@ -128,11 +106,6 @@ def needed_side(rule: InputRule, augmentation: Augmentation) -> int | None:
     return math.ceil(max(rule.short) / min(augmentation.crop_relative or (1.0,)))
 
 
-def _level_method(method: ResizeMethod) -> ResizeMethod:
-    """Detectron's resize by a nominal factor knows no wanted size; on whole levels it is OpenCV's."""
-    return "opencv" if method == "opencv_scaled" else method
-
-
 def to_network(
     sample: Sample, rng: Generator, rule: InputRule, augmentation: Augmentation, *, as_levels: bool = False
 ) -> tuple[Prepared, Target]:
@@ -141,17 +114,7 @@ def to_network(
     `as_levels` leaves uint8 levels as they are where normalising comes after the resize, for the device to do it.
     """
     short = None if augmentation.fixes_size else rule.draw_short(rng)
-    prepared = prepare(
-        sample.image,
-        short=short,
-        long=rule.long,
-        method=rule.method,
-        mean=rule.mean,
-        std=rule.std,
-        channels=rule.channels,
-        value_range=rule.value_range,
-        as_levels=as_levels,
-    )
+    prepared = prepare(sample.image, rule, short=short, as_levels=as_levels)
     target = scale_target(sample.target, prepared.size, scale=prepared.scale, method=rule.method)
     target = settle_target(target) if not bool(non_empty_boxes(target.boxes, min_side=MIN_SIDE).all()) else target
     if augmentation.crop_aspect:

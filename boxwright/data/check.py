@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.check_images import Look, check_copies, check_images, check_unlisted, look_at_all
+from boxwright.data.check_images import PictureFacts, check_copies, check_images, check_unlisted, facts_of_all
 from boxwright.data.check_objects import check_classes, check_objects
 from boxwright.data.formats.reading import read_all_splits
 from boxwright.data.problems import HARMLESS, KINDS, Problem, Problems
@@ -15,7 +15,7 @@ from boxwright.data.problems import HARMLESS, KINDS, Problem, Problems
 @dataclass(frozen=True)
 class CheckReport:
     splits: dict[str, Annotations]
-    looks: dict[str, list[Look]]
+    pictures: dict[str, list[PictureFacts]]
     problems: Problems
 
     @property
@@ -61,12 +61,12 @@ def check_dataset(
         )
         check_objects(name, annotations, problems)
     check_classes(splits, problems)
-    looks: dict[str, list[Look]] = {}
+    pictures: dict[str, list[PictureFacts]] = {}
     if with_images:
         advance = on_start(sum(len(annotations) for annotations in splits.values()))
         for name, annotations in splits.items():
-            looks[name] = look_at_all(annotations, advance)
-            check_images(name, annotations, looks[name], problems)
-        check_copies(splits, looks, problems)
+            pictures[name] = facts_of_all(annotations, advance)
+            check_images(name, annotations, pictures[name], problems)
+        check_copies(splits, pictures, problems)
         check_unlisted(splits, problems)
-    return CheckReport(splits, looks, problems)
+    return CheckReport(splits, pictures, problems)

@@ -16,7 +16,7 @@ from boxwright.types import Size
 
 
 @dataclass(frozen=True)
-class Look:
+class PictureFacts:
     """What opening one picture tells."""
 
     stored: Size = (0, 0)
@@ -27,68 +27,66 @@ class Look:
     fault: str = ""
 
 
-def look_at(path: Path) -> Look:
+def facts_of(path: Path) -> PictureFacts:
     if not path.is_file():
-        return Look(missing=True)
+        return PictureFacts(missing=True)
     try:
         head = image_head(path)
         pixels = load_image(path)
     except ImageError as error:
-        return Look(fault=str(error))
+        return PictureFacts(fault=str(error))
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=repr(pixels.shape).encode())
-    return Look(head.stored, head.upright, head.orientation, digest.hexdigest())
+    return PictureFacts(head.stored, head.upright, head.orientation, digest.hexdigest())
 
 
-def look_at_all(annotations: Annotations, on_image: Callable[[], None]) -> list[Look]:
+def facts_of_all(annotations: Annotations, on_image: Callable[[], None]) -> list[PictureFacts]:
     """Decodes every picture, on all processors."""
-    looks = []
+    facts = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for look in pool.map(look_at, (annotations.path(index) for index in range(len(annotations)))):
-            looks.append(look)
+        for picture in pool.map(facts_of, (annotations.path(index) for index in range(len(annotations)))):
+            facts.append(picture)
             on_image()
-    return looks
+    return facts
 
 
-def check_images(split: str, annotations: Annotations, looks: list[Look], problems: Problems) -> None:
-    for index, look in enumerate(looks):
+def check_images(split: str, annotations: Annotations, facts: list[PictureFacts], problems: Problems) -> None:
+    for index, picture in enumerate(facts):
         place, size = str(annotations.path(index)), annotations.size(index)
         if annotations.is_outside(index):
             detail = "not copied by convert and --fix but with --allow-outside"
             problems.add("outside_image", place, detail, split=split, image=index)
-        for kind, detail in _faults(look, size):
+        for kind, detail in _faults(picture, size):
             problems.add(kind, place, detail, split=split, image=index)
 
 
-def _faults(look: Look, size: Size) -> Iterator[tuple[str, str]]:
-    if look.missing:
+def _faults(picture: PictureFacts, size: Size) -> Iterator[tuple[str, str]]:
+    rotation = f"EXIF orientation {picture.orientation}"
+    if picture.missing:
         yield "missing_image", "no such file"
-    elif look.fault:
-        yield "corrupt_image", look.fault
-    elif look.orientation == 1 or look.upright != look.stored:
-        if look.upright == size:
-            return
-        if look.stored == size:
-            yield "exif_rotation", f"EXIF orientation {look.orientation}; the annotations are for the picture unturned"
-        else:
-            yield "wrong_size", f"annotations say {_text(size)}, the picture is {_text(look.upright)} (height x width)"
-    elif look.upright == size:
-        yield "exif_rotation", f"EXIF orientation {look.orientation}; sizes do not tell whether annotations follow it"
-    else:
-        yield "wrong_size", f"annotations say {_text(size)}, the picture is {_text(look.upright)} (height x width)"
+    elif picture.fault:
+        yield "corrupt_image", picture.fault
+    elif size not in (picture.upright, picture.stored):
+        yield "wrong_size", f"annotations say {_text(size)}, the picture is {_text(picture.upright)} (height x width)"
+    elif size != picture.upright:
+        yield "exif_rotation", f"{rotation}; the annotations are for the picture unturned"
+    elif picture.orientation != 1 and picture.stored == picture.upright:
+        yield "exif_rotation", f"{rotation}; sizes do not tell whether annotations follow it"
 
 
 def _text(size: Size) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def check_copies(splits: Mapping[str, Annotations], looks: Mapping[str, list[Look]], problems: Problems) -> None:
+def check_copies(
+    splits: Mapping[str, Annotations], facts: Mapping[str, list[PictureFacts]], problems: Problems
+) -> None:
     """The same pixels under two names: within a split a duplicate, over two splits a leak."""
     first_seen: dict[str, tuple[str, int]] = {}
     for split, annotations in splits.items():
-        for index, look in enumerate(looks[split]):
-            if not look.digest:
+        for index, picture in enumerate(facts[split]):
+            if not picture.digest:
                 continue
-            other_split, other = first_seen.setdefault(look.digest, (split, index))
+            other_split, other = first_seen.setdefault(picture.digest, (split, index))
             if (other_split, other) == (split, index):
                 continue
             kind = "duplicate_image" if other_split == split else "leaked_image"

@@ -1,4 +1,4 @@
-"""From a draw of the sampler to a sample in the network frame: what a worker does."""
+"""From a key of the sampler to a sample in the network frame: what a worker does."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -7,11 +7,11 @@ import numpy as np
 from numpy.random import Generator
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule, mixing_steps, needed_side, plain_steps, to_network
+from boxwright.data.augment import Augmentation, mixing_steps, needed_side, plain_steps, to_network
 from boxwright.data.image import load_image
-from boxwright.data.network_input import Prepared
+from boxwright.data.network_input import InputRule, Prepared
 from boxwright.data.sample import Sample, Step
-from boxwright.data.sampler import Draw
+from boxwright.data.sampler import SampleKey
 from boxwright.data.selection import Positions
 from boxwright.data.skipping import Skip
 from boxwright.data.transforms.geometry import scale_target
@@ -22,6 +22,7 @@ from boxwright.types import Target
 
 MaskForm = Literal["none", "polygons", "bitmaps"]
 PIXEL_CENTRE = 0.5  # pixel number 3 is the place 3.5: a flip has to know
+FLIP_ONLY = Augmentation()
 MAX_TRIES = 50  # replacements in a row; with so many bad samples the share stops the run anyway
 
 
@@ -42,6 +43,19 @@ class TargetRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampleRule:
+    """What becomes of a picture and its objects: what is changed first, what the network sees, what the target carries.
+
+    `reduced_decode` reads a JPEG far larger than the input at a half, quarter or eighth.
+    """
+
+    input: InputRule
+    targets: TargetRule = TargetRule()
+    augmentation: Augmentation = FLIP_ONLY
+    reduced_decode: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingDataset:
     """`dataset[serial, position]` -> Drawn. Everything random in it is seeded by the serial number.
 
@@ -50,32 +64,30 @@ class TrainingDataset:
 
     annotations: Annotations
     images: Positions
-    rule: InputRule
-    targets: TargetRule
-    augmentation: Augmentation
+    samples: SampleRule
     seed: int
-    reduced_decode: bool = False
     plain: tuple[Step, ...] = field(init=False)
     mixing: tuple[Step, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        pairs = self.annotations.flip_pairs
-        steps = plain_steps(self.augmentation, method=self.rule.method, flip_pairs=pairs)
+        chosen, method = self.samples.augmentation, self.samples.input.method
+        steps = plain_steps(chosen, method=method, flip_pairs=self.annotations.flip_pairs)
         object.__setattr__(self, "plain", tuple(steps))
-        object.__setattr__(self, "mixing", tuple(mixing_steps(self.augmentation, self._draw_other)))
+        object.__setattr__(self, "mixing", tuple(mixing_steps(chosen, self._draw_other)))
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> Drawn:
-        serial, position = draw
+    def __getitem__(self, key: SampleKey) -> Drawn:
+        serial, position = key
         rng = np.random.default_rng((self.seed, serial))
         skips: list[Skip] = []
         for _ in range(MAX_TRIES):
             try:
                 return Drawn(*self._make(position, rng), skips)
             except Exception as error:  # whatever a step trips over, a sample must not end a run; too many of them do
-                skips.append(Skip(position, self._place(position), _reason(error)))
+                path = self.annotations.path(int(self.images[position]))
+                skips.append(Skip(position, str(path), _reason(error)))
                 position = int(rng.integers(len(self)))
         raise DatasetError(
             f"{MAX_TRIES} samples in a row could not be read, last: {skips[-1].place}: {skips[-1].reason}"
@@ -85,7 +97,7 @@ class TrainingDataset:
         sample = self._loaded(position, rng)
         for step in self.mixing:
             sample = step(sample, rng)
-        prepared, target = to_network(sample, rng, self.rule, self.augmentation, as_levels=True)
+        prepared, target = to_network(sample, rng, self.samples.input, self.samples.augmentation, as_levels=True)
         size = self.annotations.size(int(self.images[position]))
         if size != prepared.original_size and not self._changes_size():
             scale = (prepared.size[0] / size[0], prepared.size[1] / size[1])
@@ -93,14 +105,14 @@ class TrainingDataset:
         return prepared, _in_pixel_numbers(target, prepared.scale)
 
     def _changes_size(self) -> bool:
-        chosen = self.augmentation
+        chosen = self.samples.augmentation
         return bool(self.mixing or chosen.crop or chosen.crop_relative or chosen.albumentations or chosen.steps)
 
     def _loaded(self, position: int, rng: Generator) -> Sample:
         """With the steps that need no other sample. Keypoints are places from here on, the pixels' centres."""
-        reduce_to = needed_side(self.rule, self.augmentation) if self.reduced_decode else None
-        image = int(self.images[position])
-        sample = load_sample(self.annotations, image, self.targets, reduce_to=reduce_to, keypoint_offset=PIXEL_CENTRE)
+        rule, image = self.samples, int(self.images[position])
+        reduce_to = needed_side(rule.input, rule.augmentation) if rule.reduced_decode else None
+        sample = load_sample(self.annotations, image, rule.targets, reduce_to=reduce_to, keypoint_offset=PIXEL_CENTRE)
         for step in self.plain:
             sample = step(sample, rng)
         return sample
@@ -113,9 +125,6 @@ class TrainingDataset:
             except Exception:
                 continue
         raise DatasetError(f"{MAX_TRIES} samples in a row could not be read")
-
-    def _place(self, position: int) -> str:
-        return str(self.annotations.path(int(self.images[position])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +142,14 @@ class EvaluationDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, draw: Draw) -> Drawn | Skip:
-        image = int(self.images[draw[1]])
+    def __getitem__(self, key: SampleKey) -> Drawn | Skip:
+        image = int(self.images[key[1]])
         try:
             sample = load_sample(self.annotations, image, self.targets)
             rng = np.random.default_rng(0)  # never drawn from: one short side, no steps
             return Drawn(*to_network(sample, rng, self.rule, Augmentation(flip=0.0), as_levels=True), [])
         except (BoxwrightError, OSError) as error:
-            return Skip(draw[1], str(self.annotations.path(image)), str(error))
+            return Skip(key[1], str(self.annotations.path(image)), str(error))
 
 
 def _reason(error: Exception) -> str:

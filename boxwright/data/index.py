@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from boxwright.cache import cache_folder
 from boxwright.data.annotations import Annotations
 from boxwright.data.array_file import open_arrays, write_arrays
 from boxwright.errors import DatasetError
@@ -17,24 +18,15 @@ from boxwright.errors import DatasetError
 LAYOUT = 3  # raise it whenever the columns or what the readers put into them change
 
 
-def cache_folder() -> Path:
-    """$BOXWRIGHT_CACHE, else the user's cache folder."""
-    named = os.environ.get("BOXWRIGHT_CACHE")
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "boxwright"
-
-
 def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str) -> Annotations:
     """What `read` gives, from the index where `files` have not changed since it was made.
 
     `key` tells apart different readings of the same files. A folder that cannot be written is no error: the
-    annotations are then read anew each time and not shared.
+    annotations are then read anew each time and not shared. $BOXWRIGHT_CACHE names another cache for the index alone.
     """
     name = _digest(f"{LAYOUT} {key} {[str(path.resolve()) for path in files[:1]]}", 24)
-    state = _digest(_state(files), 16)
-    folder = cache_folder() / "index"
+    state = _digest("\n".join(line for path in files for line in _stat_lines(path)), 16)
+    folder = Path(os.environ.get("BOXWRIGHT_CACHE") or cache_folder()) / "index"
     path = folder / f"{name}-{state}.arrays"
     if found := _open(path):
         return found
@@ -76,12 +68,8 @@ def _open(path: Path) -> Annotations | None:
         return None
 
 
-def _state(files: Sequence[Path]) -> str:
-    """Names, sizes and times of all files; those inside folders too."""
-    return "\n".join(line for path in files for line in _stat_lines(path))
-
-
 def _stat_lines(path: Path) -> Iterator[str]:
+    """Name, size and time of a file, or of each file inside a folder."""
     if path.is_dir():
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):

@@ -4,6 +4,7 @@ import gc
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -13,16 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import Augmentation, InputRule
-from boxwright.data.dataset import Drawn, EvaluationDataset, TargetRule, TrainingDataset
-from boxwright.data.network_input import bucket_of, normalise_levels, pad_batch
+from boxwright.data.dataset import Drawn, EvaluationDataset, SampleRule, TargetRule, TrainingDataset
+from boxwright.data.network_input import InputRule, bucket_of, normalise_levels, pad_batch
 from boxwright.data.sampler import EvaluationSampler, TrainingSampler
-from boxwright.data.selection import aspect_groups, repeat_factors, select_images
+from boxwright.data.selection import SelectionRule, aspect_groups, repeat_factors, select_images
 from boxwright.data.skipping import Skip, SkipCount, logger
 from boxwright.errors import DatasetError
 from boxwright.types import Batch, Masks, Size, Target
 
-FLIP_ONLY, BOXES_ONLY, EVERYTHING_BOXED = Augmentation(), TargetRule(), TargetRule(keep_crowds=True)
+EVERYTHING_BOXED, WITH_OBJECTS = TargetRule(keep_crowds=True), SelectionRule()
 
 
 class PlainTarget(NamedTuple):
@@ -48,61 +48,58 @@ class Packed(NamedTuple):
     skips: list[Skip]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchRule:
+    """How samples become batches: `size` images for this rank of `world_size`, in the order that the seed gives.
+
+    `shapes` are the padded sizes a batch may have, for paths that are fast on shapes they know; a batch that fits none
+    is padded to the input's `pad_to`.
+    """
+
+    size: int
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    shapes: Sequence[Size] = ()
+
+
 def training_loader(
     annotations: Annotations,
+    samples: SampleRule,
+    batches: BatchRule,
+    selection: SelectionRule = WITH_OBJECTS,
     *,
-    batch: int,
-    rule: InputRule,
-    augmentation: Augmentation = FLIP_ONLY,
-    targets: TargetRule = BOXES_ONLY,
-    seed: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
     workers: int = 2,
     device: torch.device | str = "cpu",
-    only_with_objects: bool = True,
-    min_keypoints: int = 0,
-    classes: Sequence[str] = (),
-    repeat_factor: float | None = None,
-    aspect_grouping: bool = True,
-    max_bad_share: float = 0.01,
-    shapes: Sequence[Size] = (),
-    reduced_decode: bool = False,
 ) -> "TrainingLoader":
-    """An endless loader of Batches on `device`; `batch` is the number of images of this rank.
-
-    The order and every augmentation depend on the seed alone, not on workers. `shapes` are the padded sizes a batch
-    may have, for paths that are fast on shapes they know; a batch that fits none is padded to `rule.pad_to`.
-    """
-    _check_problems(annotations, max_bad_share)
+    """An endless loader of Batches on `device`. The order and every augmentation depend on the seed, not on workers."""
+    _check_problems(annotations, selection.max_bad_share)
     images = select_images(
-        annotations, only_with_objects=only_with_objects, min_keypoints=min_keypoints, classes=classes
+        annotations,
+        only_with_objects=selection.only_with_objects,
+        min_keypoints=selection.min_keypoints,
+        classes=selection.classes,
     )
     if not len(images):
         raise DatasetError(f"{annotations.source}: none of {len(annotations)} images is left to train on")
-    dataset = TrainingDataset(
-        annotations=annotations,
-        images=images,
-        rule=rule,
-        targets=targets,
-        augmentation=augmentation,
-        seed=seed,
-        reduced_decode=reduced_decode,
-    )
+    share, augmentation = selection.repeat_factor, samples.augmentation
     sampler = TrainingSampler(
         len(images),
-        batch=batch,
-        seed=seed,
-        rank=rank,
-        world_size=world_size,
-        groups=aspect_groups(annotations, images) if aspect_grouping else None,
-        repeats=None if repeat_factor is None else repeat_factors(annotations, images, share=repeat_factor),
+        batch=batches.size,
+        seed=batches.seed,
+        rank=batches.rank,
+        world_size=batches.world_size,
+        groups=aspect_groups(annotations, images) if selection.aspect_grouping else None,
+        repeats=None if share is None else repeat_factors(annotations, images, share=share),
     )
-    skipped = SkipCount(num_images=len(images), max_share=max_bad_share)
-    if augmentation.fixes_size and augmentation.crop and not shapes:
-        shapes = (augmentation.crop,)
+    fixed = (augmentation.crop,) if augmentation.fixes_size and augmentation.crop else ()
     return TrainingLoader(
-        dataset, sampler, skipped, workers=workers, device=torch.device(device), collate=Collate(rule.pad_to, shapes)
+        TrainingDataset(annotations=annotations, images=images, samples=samples, seed=batches.seed),
+        sampler,
+        SkipCount(num_images=len(images), max_share=selection.max_bad_share),
+        workers=workers,
+        device=torch.device(device),
+        collate=Collate(samples.input.pad_to, batches.shapes or fixed),
     )
 
 
@@ -133,24 +130,20 @@ class TrainingLoader:
         """Of the next batch."""
         return int(self._next_state["epoch"])
 
-    @property
-    def batches_per_epoch(self) -> float:
-        return len(self.dataset) / self.sampler.global_batch
-
     def __iter__(self) -> Iterator[Batch]:
         self.sampler.load_state_dict(self._next_state)
         self._ahead.clear()
         packed = data_loader(
             self.dataset, self._drawn_batches(), self._collate, self._workers, self.device, self.dataset.seed
         )
-        for batch in on_device(self._counted(packed), self.device, self.dataset.rule):
+        for batch in on_device(self._counted(packed), self.device, self.dataset.samples.input):
             self._next_state = self._ahead.popleft()
             yield batch
 
     def _drawn_batches(self) -> Iterator[list[tuple[int, int]]]:
-        for draws in self.sampler:
+        for keys in self.sampler:
             self._ahead.append(self.sampler.state_dict())
-            yield draws
+            yield keys
 
     def _counted(self, packed: Iterator[Packed]) -> Iterator[Packed]:
         for item in packed:
@@ -285,7 +278,7 @@ def to_batch(packed: Packed, device: torch.device, rule: InputRule) -> Batch:
     """Onto the device and normalised, where the workers left that; the padding is zero after normalising."""
     images = packed.images.to(device, non_blocking=True)
     if images.dtype == torch.uint8:
-        images = normalise_levels(images, mean=rule.mean, std=rule.std, value_range=rule.value_range)
+        images = normalise_levels(images, rule)
         for image, (height, width) in zip(images, packed.sizes, strict=True):
             image[:, height:] = 0
             image[:, :, width:] = 0

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
@@ -26,6 +27,34 @@ from boxwright.types import Batch, Size, Target
 ChannelOrder = Literal["rgb", "bgr"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InputRule:
+    """How a picture becomes what the network sees. Names and defaults are those of the settings `model.input`.
+
+    `mean` and `std` are in the network's channel order and on its scale: `value_range` 255 leaves the levels as they
+    are, 1 divides them by 255 first. In training the short side is drawn anew for each picture.
+    """
+
+    short: Sequence[int] = (800,)
+    short_mode: Literal["choice", "range"] = "choice"
+    long: int | None = 1333
+    method: ResizeMethod = "pillow"
+    channels: ChannelOrder = "bgr"
+    value_range: float = 255
+    mean: Sequence[float] = (103.53, 116.28, 123.675)
+    std: Sequence[float] = (1.0, 1.0, 1.0)
+    pad_to: int = 32
+
+    def draw_short(self, rng: Generator) -> int:
+        if self.short_mode == "range":
+            return int(rng.integers(self.short[0], self.short[-1] + 1))
+        return int(self.short[int(rng.integers(len(self.short)))])
+
+    def size_at(self, size: Size, short: int) -> Size:
+        """(height, width) of the original image -> of the resized one, whose short side becomes `short`."""
+        return shortest_edge_size(size, short=short, long=self.long, method=self.method)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """One image in the network frame."""
@@ -39,69 +68,48 @@ class Prepared:
         return self.pixels.shape[1], self.pixels.shape[2]
 
 
-def prepare(
-    image: NDArray[np.uint8],
-    *,
-    short: int | None,
-    long: int | None,
-    method: ResizeMethod,
-    mean: Sequence[float],
-    std: Sequence[float],
-    channels: ChannelOrder = "rgb",
-    value_range: float = 255.0,
-    as_levels: bool = False,
-) -> Prepared:
+def prepare(image: NDArray[np.uint8], rule: InputRule, *, short: int | None, as_levels: bool = False) -> Prepared:
     """(H, W, 3) uint8 RGB -> (3, h, w) float32 in the network frame.
 
-    `mean` and `std` are in the network's channel order and on its scale: `value_range` 255 leaves the levels as they
-    are, 1 divides them by 255 first. `short` None keeps the size. The scale is the true ratio of sizes per axis,
-    but for `opencv_scaled` the nominal factor, by which Detectron takes its boxes back. `as_levels` gives uint8 in
-    the network's channel order, for `normalise_levels` on the device, where the method resizes levels.
+    The short side becomes `short`, as far as `rule.long` lets it; None keeps the size. The scale is the true ratio of
+    sizes per axis, but for `opencv_scaled` the nominal factor, by which Detectron takes its boxes back. `as_levels`
+    gives uint8 in the network's channel order, for `normalise_levels` on the device, where the method resizes levels.
     """
     _check_image(image)
     height, width = image.shape[:2]
-    limits: dict[str, Any] = {"short": short, "long": long, "method": method}
-    levels: dict[str, Any] = {"mean": mean, "std": std, "channels": channels, "value_range": value_range}
+    as_levels = as_levels and rule.method in ("opencv", "pillow")  # the others normalise before they resize
     if short is None:
-        pixels = to_planes(image, channels) if as_levels and resizes_levels(method) else normalise(image, **levels)
+        pixels = to_planes(image, rule.channels) if as_levels else normalise(image, rule)
         return Prepared(pixels, (height, width), (1.0, 1.0))
-    nominal = shortest_edge_scale((height, width), **limits)
-    if method == "opencv_scaled":
-        return Prepared(_scale_centred(image, nominal, **levels), (height, width), (nominal, nominal))
-    if method == "torch":
-        pixels = _normalised_and_resized(image, shortest_edge_size((height, width), **limits), **levels)
+    if rule.method == "opencv_scaled":
+        nominal = shortest_edge_scale((height, width), short=short, long=rule.long, method=rule.method)
+        return Prepared(_scale_centred(image, rule, nominal), (height, width), (nominal, nominal))
+    size = rule.size_at((height, width), short)
+    if rule.method == "torch":
+        pixels = _normalised_and_resized(image, rule, size)
     else:
-        resized = resize_image(image, shortest_edge_size((height, width), **limits), method=method)
-        pixels = to_planes(resized, channels) if as_levels else normalise(resized, **levels)
+        resized = resize_image(image, size, method=rule.method)
+        pixels = to_planes(resized, rule.channels) if as_levels else normalise(resized, rule)
     return Prepared(pixels, (height, width), (pixels.shape[1] / height, pixels.shape[2] / width))
 
 
-def normalise(
-    image: NDArray[Any],
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    channels: ChannelOrder,
-    value_range: float = 255.0,
-) -> Tensor:
+def normalise(image: NDArray[Any], rule: InputRule) -> Tensor:
     """(H, W, 3) RGB levels -> (3, H, W) float32, (level - mean) / std in the network's channel order.
 
     The operations are torch's, in float32 and in this order, as every source but Detectron has them.
     """
-    return normalise_levels(to_planes(image, channels), mean=mean, std=std, value_range=value_range)
+    return normalise_levels(to_planes(image, rule.channels), rule)
 
 
-def normalise_levels(
-    planes: Tensor, *, mean: Sequence[float], std: Sequence[float], value_range: float = 255.0
-) -> Tensor:
+def normalise_levels(planes: Tensor, rule: InputRule) -> Tensor:
     """(..., 3, H, W) uint8 levels in the network's channel order -> float32, on whichever device they are."""
     values = planes.float()
-    if value_range == 1:
+    if rule.value_range == 1:
         values.div_(255)
-    elif value_range != 255:
-        raise ConfigError(f"value_range is {value_range}; expected 255 or 1")
-    values.sub_(torch.tensor(mean, dtype=torch.float32, device=values.device)[:, None, None])
-    return values.div_(torch.tensor(std, dtype=torch.float32, device=values.device)[:, None, None])
+    elif rule.value_range != 255:
+        raise ConfigError(f"value_range is {rule.value_range}; expected 255 or 1")
+    values.sub_(torch.tensor(rule.mean, dtype=torch.float32, device=values.device)[:, None, None])
+    return values.div_(torch.tensor(rule.std, dtype=torch.float32, device=values.device)[:, None, None])
 
 
 def to_planes(image: NDArray[Any], channels: ChannelOrder) -> Tensor:
@@ -112,41 +120,20 @@ def to_planes(image: NDArray[Any], channels: ChannelOrder) -> Tensor:
     return torch.from_numpy(np.stack(planes if channels == "rgb" else planes[::-1]))
 
 
-def resizes_levels(method: ResizeMethod) -> bool:
-    """True where normalising comes after the resize."""
-    return method in ("opencv", "pillow")
-
-
-def _normalised_and_resized(
-    image: NDArray[np.uint8],
-    size: Size,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    channels: ChannelOrder,
-    value_range: float,
-) -> Tensor:
+def _normalised_and_resized(image: NDArray[np.uint8], rule: InputRule, size: Size) -> Tensor:
     """torchvision's way: the resize is of normalised floats."""
     levels = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
-    table = normalise_levels(levels, mean=mean, std=std, value_range=value_range)[:, 0]
-    return resize_normalised(_ordered(image, channels), table.numpy(), size)
+    table = normalise_levels(levels, rule)[:, 0]
+    return resize_normalised(_ordered(image, rule.channels), table.numpy(), size)
 
 
-def _scale_centred(
-    image: NDArray[np.uint8],
-    scale: float,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    channels: ChannelOrder,
-    value_range: float,
-) -> Tensor:
+def _scale_centred(image: NDArray[np.uint8], rule: InputRule, scale: float) -> Tensor:
     """Detectron's way: means off in double precision, then the resize on floats; its std is 1."""
-    if value_range != 255:
-        raise ConfigError(f"the opencv_scaled resize works on levels 0..255; value_range is {value_range}")
-    centred = (_ordered(image, channels) - np.asarray(mean, dtype=np.float64)).astype(np.float32)
+    if rule.value_range != 255:
+        raise ConfigError(f"the opencv_scaled resize works on levels 0..255; value_range is {rule.value_range}")
+    centred = (_ordered(image, rule.channels) - np.asarray(rule.mean, dtype=np.float64)).astype(np.float32)
     planes = torch.from_numpy(resize_centred(centred, scale=scale).transpose(2, 0, 1)).contiguous()
-    return planes.div_(torch.tensor(std, dtype=torch.float32)[:, None, None])
+    return planes.div_(torch.tensor(rule.std, dtype=torch.float32)[:, None, None])
 
 
 def _ordered(image: NDArray[Any], channels: ChannelOrder) -> NDArray[Any]:
@@ -194,6 +181,17 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     shared = memory._new_shared(math.prod(shape) * dtype.itemsize)  # of zeros, as the system gives its pages
     images: Tensor = torch.tensor([], dtype=dtype).set_(shared, 0, shape)  # type: ignore[call-overload]
     return images
+
+
+def batches_of_equal_size(sizes: Sequence[Size], *, divisibility: int, batch: int) -> list[list[int]]:
+    """Sizes in the network frame -> positions in batches, each of one padded size: none is padded for another's sake.
+
+    The batches, and the positions in each, are in rising order.
+    """
+    groups: dict[Size, list[int]] = {}
+    for position, size in enumerate(sizes):
+        groups.setdefault(padded_size([size], divisibility=divisibility), []).append(position)
+    return sorted(group[k : k + batch] for group in groups.values() for k in range(0, len(group), batch))
 
 
 def padded_size(sizes: Sequence[Size], *, divisibility: int = 1, shape: Size | None = None) -> Size:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from boxwright.data.annotations import Annotations, ObjectInfo
 from boxwright.data.check import CheckReport
-from boxwright.data.check_images import Look
+from boxwright.data.check_images import PictureFacts
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.formats.convert import Format, write_dataset
 from boxwright.data.image_files import need_folder_free
@@ -38,13 +38,13 @@ def repair_dataset(
 ) -> Repairs:
     """Writes the repaired splits to the new folder `out`, in the format of the source."""
     need_folder_free(out)
-    if not report.looks:
+    if not report.pictures:
         raise DatasetError("a repair needs the pictures to have been looked at; run the check with them")
     repairs = Repairs(out)
     repaired: dict[str, Annotations] = {}
     unturned: set[Path] = set()
     for split, annotations in report.splits.items():
-        mender = _Mender(split, annotations, report.looks[split], report.problems.found, repairs)
+        mender = _Mender(split, annotations, report.pictures[split], report.problems.found, repairs)
         repaired[split] = replace(mender.mend(), homes=annotations.homes)
         unturned |= mender.unturned
     formats = {annotations.format for annotations in repaired.values()}
@@ -57,9 +57,9 @@ class _Mender:
     """One split."""
 
     def __init__(
-        self, split: str, annotations: Annotations, looks: list[Look], found: list[Problem], repairs: Repairs
+        self, split: str, annotations: Annotations, pictures: list[PictureFacts], found: list[Problem], repairs: Repairs
     ) -> None:
-        self.annotations, self.looks, self.repairs = annotations, looks, repairs
+        self.annotations, self.pictures, self.repairs = annotations, pictures, repairs
         self.by_image: dict[int, set[str]] = {}
         self.by_object: dict[int, set[str]] = {}
         self.unturned: set[Path] = set()
@@ -82,11 +82,11 @@ class _Mender:
             size = self._mended_size(index)
             if size is None:
                 continue
-            image = builder.add_image_info(self.annotations.image(index), size=size)
+            image = builder.add_image(replace(self.annotations.image(index), size=size))
             for row, given in zip(self.annotations.rows(index), self.annotations.objects(index), strict=True):
                 mended = self._mended_object(row, given, size)
                 if mended is not None:
-                    builder.add_info(image, mended)
+                    builder.add_object(image, mended)
         return builder.build(
             source=self.annotations.source,
             image_root=self.annotations.image_root,
@@ -109,14 +109,14 @@ class _Mender:
                 self._unturn(index)
             if kind == "wrong_size":
                 self.repairs.done[kind] += 1
-                if not self._fits(index, self.looks[index].upright):
+                if not self._fits(index, self.pictures[index].upright):
                     return None
-                size = self.looks[index].upright
+                size = self.pictures[index].upright
         return size
 
     def _unturn(self, index: int) -> None:
-        look = self.looks[index]
-        decided = look.stored != look.upright
+        picture = self.pictures[index]
+        decided = picture.stored != picture.upright
         (self.repairs.done if decided else self.repairs.left)["exif_rotation"] += 1
         if decided:
             self.unturned.add(self.annotations.path(index))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from boxwright.errors import ConfigError
 
-Draw = tuple[int, int]  # serial number in the stream, position in the data set
+SampleKey = tuple[int, int]  # serial number in the stream, position in the data set
 
 
 class TrainingSampler:
@@ -31,7 +31,6 @@ class TrainingSampler:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        shuffle: bool = True,
         groups: NDArray[np.int64] | None = None,
         repeats: NDArray[np.float64] | None = None,
     ) -> None:
@@ -40,38 +39,38 @@ class TrainingSampler:
                 f"cannot sample {num_images} images in batches of {batch} for rank {rank} of {world_size}"
             )
         self.num_images, self.batch, self.seed = num_images, batch, seed
-        self.rank, self.world_size, self.shuffle = rank, world_size, shuffle
+        self.rank, self.world_size = rank, world_size
         self.groups, self.repeats = groups, repeats
         self.epoch, self._taken, self._serial = 0, 0, 0
         self._order = self._order_of(0)
-        self._waiting: dict[int, list[Draw]] = {}
+        self._waiting: dict[int, list[SampleKey]] = {}
 
     @property
     def global_batch(self) -> int:
         return self.batch * self.world_size
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         while True:
             yield self._next_batch()
 
-    def _next_batch(self) -> list[Draw]:
+    def _next_batch(self) -> list[SampleKey]:
         while True:
-            draw = self._next_draw()
-            group = 0 if self.groups is None else int(self.groups[draw[1]])
+            key = self._next_key()
+            group = 0 if self.groups is None else int(self.groups[key[1]])
             waiting = self._waiting.setdefault(group, [])
-            waiting.append(draw)
+            waiting.append(key)
             if len(waiting) == self.global_batch:
                 del self._waiting[group]
                 return waiting[self.rank * self.batch : (self.rank + 1) * self.batch]
 
-    def _next_draw(self) -> Draw:
+    def _next_key(self) -> SampleKey:
         while self._taken == len(self._order):
             self.epoch, self._taken = self.epoch + 1, 0
             self._order = self._order_of(self.epoch)
-        draw = (self._serial, int(self._order[self._taken]))
+        key = (self._serial, int(self._order[self._taken]))
         self._taken += 1
         self._serial += 1
-        return draw
+        return key
 
     def _order_of(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, epoch))
@@ -80,11 +79,11 @@ class TrainingSampler:
             whole = np.floor(self.repeats)
             times = whole + (rng.random(self.num_images) < self.repeats - whole)
             images = np.repeat(images, times.astype(np.int64))
-        return rng.permutation(images) if self.shuffle else images
+        return rng.permutation(images)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and lists. The same for every rank."""
-        waiting = {str(group): [list(draw) for draw in draws] for group, draws in self._waiting.items()}
+        waiting = {str(group): [list(key) for key in keys] for group, keys in self._waiting.items()}
         return {
             "epoch": self.epoch,
             "taken": self._taken,
@@ -105,20 +104,20 @@ class TrainingSampler:
         self.epoch, self._taken, self._serial = state["epoch"], state["taken"], state["serial"]
         self._order = self._order_of(self.epoch)
         self._waiting = {
-            int(group): [(int(serial), int(position)) for serial, position in draws]
-            for group, draws in state["waiting"].items()
+            int(group): [(int(serial), int(position)) for serial, position in keys]
+            for group, keys in state["waiting"].items()
         }
 
 
 class EvaluationSampler:
     """Each image once, in order, in batches; each rank has a run of neighbours, and none has a copy of another's."""
 
-    def __init__(self, num_images: int, *, batch: int = 1, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
+    def __init__(self, num_images: int, *, batch: int = 1, rank: int = 0, world_size: int = 1) -> None:
         bounds = np.linspace(0, num_images, world_size + 1).round().astype(int)
-        self.positions = range(int(bounds[rank]) + start, int(bounds[rank + 1]))
+        self.positions = range(int(bounds[rank]), int(bounds[rank + 1]))
         self.batch = batch
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         for begin in range(0, len(self.positions), self.batch):
             yield [(position, position) for position in self.positions[begin : begin + self.batch]]
 

@@ -1,6 +1,7 @@
 """Which images are trained on, how often, and which go together: numbers per image, from the columns alone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,21 @@ from boxwright.data.annotations import CROWD, UNUSABLE, Annotations
 from boxwright.errors import DatasetError
 
 Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionRule:
+    """Which images are trained on, how often, and which go together; how many may be bad.
+
+    Names, meaning and defaults are those of the settings `data`.
+    """
+
+    only_with_objects: bool = True
+    min_keypoints: int = 0
+    classes: Sequence[str] = ()
+    repeat_factor: float | None = None
+    aspect_grouping: bool = True
+    max_bad_share: float = 0.01
 
 
 def select_images(

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from boxwright.config.testing import AugmentedTest
 from boxwright.data.annotations import Annotations
-from boxwright.data.augment import InputRule
 from boxwright.data.dataset import EvaluationDataset, TargetRule, load_sample
 from boxwright.data.loader import Collate, Packed, data_loader, on_device
-from boxwright.data.network_input import padded_size
-from boxwright.data.resize import shortest_edge_size
-from boxwright.data.sampler import Draw, EvaluationSampler
+from boxwright.data.network_input import InputRule, batches_of_equal_size
+from boxwright.data.sampler import EvaluationSampler, SampleKey
 from boxwright.data.skipping import Skip
 from boxwright.engine.augmented import detect_augmented
 from boxwright.engine.detector import Detector
@@ -25,7 +23,7 @@ from boxwright.engine.given_proposals import Given
 from boxwright.engine.input_rule import evaluation_rule
 from boxwright.errors import BoxwrightError
 from boxwright.evaluation.result import Timing
-from boxwright.types import Batch, Detections, Size
+from boxwright.types import Batch, Detections
 
 
 @dataclass(frozen=True)
@@ -43,18 +41,12 @@ class ImageShare:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def batches(self, rule: InputRule, batch: int) -> list[list[Draw]]:
+    def batches(self, rule: InputRule, batch: int) -> list[list[SampleKey]]:
         """Images of equal padded size together, so that none is padded for another's sake."""
-        groups: dict[Size, list[list[Draw]]] = {}
-        for position in self.positions:
-            size = shortest_edge_size(
-                self.annotations.size(position), short=rule.short[0], long=rule.long, method=rule.method
-            )
-            batches = groups.setdefault(padded_size([size], divisibility=rule.pad_to), [[]])
-            if len(batches[-1]) == batch:
-                batches.append([])
-            batches[-1].append((position, position))
-        return sorted((part for batches in groups.values() for part in batches), key=lambda part: part[0])
+        positions = self.positions
+        sizes = [rule.size_at(self.annotations.size(position), rule.short[0]) for position in positions]
+        batches = batches_of_equal_size(sizes, divisibility=rule.pad_to, batch=batch)
+        return [[(positions[i], positions[i]) for i in part] for part in batches]
 
     def readable(self, packed: Iterator[Packed]) -> Iterator[Packed]:
         for item in packed:

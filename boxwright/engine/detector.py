@@ -14,6 +14,7 @@ from boxwright.config import Config, override
 from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.engine.augmented import detect_augmented
+from boxwright.engine.input_rule import evaluation_rule
 from boxwright.engine.memory import keep_freed_memory
 from boxwright.engine.targets import to_network_frame
 from boxwright.errors import ConfigError, ShapeError
@@ -267,17 +268,8 @@ class Detector:
 
     def prepare(self, picture: RgbImage, *, short: int | None = None, long: int | None = None) -> Prepared:
         """(H, W, 3) uint8 RGB -> the image as the network sees it; `short` and `long` replace the sizes for tests."""
-        settings = self.config.model.input
-        return prepare(
-            picture,
-            short=short or settings.resize.short_test,
-            long=long or settings.resize.long_test,
-            method=settings.resize.method,
-            mean=settings.mean,
-            std=settings.std,
-            channels=settings.channels,
-            value_range=settings.value_range,
-        )
+        rule = evaluation_rule(self.config.model.input)
+        return prepare(picture, replace(rule, long=long or rule.long), short=short or rule.short[0])
 
     def batch(self, prepared: Sequence[Prepared], *, targets: Sequence[Target] | None = None) -> Batch:
         batch = pad_batch(prepared, divisibility=self.config.model.input.pad_to, targets=targets).to(self.device)

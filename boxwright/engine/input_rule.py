@@ -1,35 +1,31 @@
 """From the settings `model.input` to what the data package is told of them."""
 
-from typing import Any
+from dataclasses import replace
 
 from boxwright.config.parts import Input
-from boxwright.data.augment import InputRule
+from boxwright.data.network_input import InputRule
 
 
 def training_rule(settings: Input) -> InputRule:
     """How pictures become the network's input in training."""
     resize = settings.resize
-    return InputRule(
+    return replace(
+        evaluation_rule(settings),
         short=tuple(resize.short_train),
         short_mode=resize.short_train_mode,
         long=resize.long_train,
-        pad_to=settings.pad_to,
-        **pixel_rule(settings),
     )
 
 
 def evaluation_rule(settings: Input) -> InputRule:
     """How they do at test."""
-    resize = settings.resize
-    return InputRule(short=(resize.short_test,), long=resize.long_test, pad_to=settings.pad_to, **pixel_rule(settings))
-
-
-def pixel_rule(settings: Input) -> dict[str, Any]:
-    """What holds whatever the size, as keywords of `InputRule` and `prepare`."""
-    return {
-        "method": settings.resize.method,
-        "channels": settings.channels,
-        "value_range": settings.value_range,
-        "mean": settings.mean,
-        "std": settings.std,
-    }
+    return InputRule(
+        short=(settings.resize.short_test,),
+        long=settings.resize.long_test,
+        method=settings.resize.method,
+        channels=settings.channels,
+        value_range=settings.value_range,
+        mean=settings.mean,
+        std=settings.std,
+        pad_to=settings.pad_to,
+    )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from boxwright.errors import DatasetError
 from boxwright.evaluation.ground_truth import GroundTruth, Identity
-from boxwright.evaluation.json_file import collector_paused, read_json
 from boxwright.evaluation.runs import Runs, join_runs, pack_rles, rles_of
+from boxwright.json_file import collector_paused, read_json
 
 KINDS = ("box", "mask", "keypoint")
 _FIELD = {"box": "bbox", "mask": "segmentation", "keypoint": "keypoints"}
@@ -125,7 +125,7 @@ def read_detections(source: str | Path | Sequence[dict[str, Any]], ground_truth:
     """
     is_file = isinstance(source, str | Path)
     name = str(source) if is_file else "the detections"
-    records = read_json(source, what="detections") if isinstance(source, str | Path) else source
+    records = read_json(source) if isinstance(source, str | Path) else source
     if isinstance(records, dict) and isinstance(records.get("annotations"), list):
         raise DatasetError(f"{name}: these are annotations, not results; results are a list of records with a score")
     if not isinstance(records, list | tuple):

@@ -1,6 +1,6 @@
 """Annotations as columns: what an evaluation compares with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.errors import DatasetError
-from boxwright.evaluation.json_file import read_json
 from boxwright.evaluation.runs import Runs, pack_rles, rles_of
+from boxwright.json_file import read_json
 
 Identity = int | str
 
@@ -93,7 +93,7 @@ def read_ground_truth(source: "str | Path | dict[str, Any] | GroundTruth") -> Gr
     if isinstance(source, GroundTruth):
         return source
     name = "the annotations" if isinstance(source, dict) else str(source)
-    content = source if isinstance(source, dict) else read_json(source, what="annotations")
+    content = source if isinstance(source, dict) else read_json(source)
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _LISTS):
         raise DatasetError(f"{name}: expected COCO annotations: an object with the lists {', '.join(_LISTS)}")
     try:
@@ -106,6 +106,7 @@ def read_ground_truth(source: "str | Path | dict[str, Any] | GroundTruth") -> Gr
         raise DatasetError(f"{name}: a field holds something else than it should: {error}") from error
 
 
+ID_ZERO = "an annotation has id 0: like the official code, a detection matched to it counts as wrong"
 _LISTS = ("images", "annotations", "categories")
 
 
@@ -147,7 +148,7 @@ def _build(content: dict[str, Any]) -> GroundTruth:
         is_difficult=np.array([bool(a.get("difficult", a.get("ignore", 0))) for a in listed], dtype=np.uint8),
         keypoints=keypoints,
         num_keypoints=num_keypoints,
-        federated=_federated(images, categories, image_index, category_index),
+        federated=federated_of(images, categories, category_index),
         notes=tuple(notes),
         segmentations=tuple(a.get("segmentation") for a in listed),
     )
@@ -177,7 +178,7 @@ def _listed_annotations(
         repeated = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         raise DatasetError(f"the annotation id {repeated} is used more than once; number the annotations from 1")
     if 0 in ids:
-        notes.append("an annotation has id 0: like the official code, a detection matched to it counts as wrong")
+        notes.append(ID_ZERO)
     return listed, notes
 
 
@@ -186,12 +187,17 @@ def _boxes(listed: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
         if len(annotation["bbox"]) != 4:
             raise DatasetError(f"annotation {annotation['id']} has the bbox {annotation['bbox']}; expected 4 numbers")
     boxes = np.array([a["bbox"] for a in listed], dtype=np.float64).reshape(-1, 4)
-    if not np.isfinite(boxes).all():
-        row = int(np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0])
-        raise DatasetError(
-            f"annotation {listed[row]['id']} has the bbox {boxes[row].tolist()}; expected finite numbers"
-        )
+    need_finite_boxes(boxes, [a["id"] for a in listed])
     return boxes
+
+
+def need_finite_boxes(boxes: NDArray[np.float64], ids: Sequence[int] | NDArray[np.int64], *, source: str = "") -> None:
+    """A DatasetError that names the first of the (G, 4) boxes, by its id, with a value that is no finite number."""
+    strange = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if len(strange):
+        row = int(strange[0])
+        place = f"{source}: annotation" if source else "annotation"
+        raise DatasetError(f"{place} {ids[row]} has the bbox {boxes[row].tolist()}; expected finite numbers")
 
 
 def _areas(listed: Sequence[dict[str, Any]], boxes: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64]:
@@ -223,19 +229,17 @@ def _keypoints(listed: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64] | 
     return values, np.array(given, dtype=np.int64)
 
 
-def _federated(
-    images: Sequence[dict[str, Any]],
-    categories: Sequence[dict[str, Any]],
-    image_index: dict[Identity, int],
-    category_index: dict[int, int],
+def federated_of(
+    images: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]], category_index: Mapping[int, int]
 ) -> Federated | None:
+    """What the fields of LVIS say, of images and categories in the order of their ids; None where there are none."""
     if not any("neg_category_ids" in image for image in images):
         return None
 
     def keys(name: str) -> NDArray[np.int64]:
         pairs = [
-            image_index[image["id"]] * len(categories) + category_index[category]
-            for image in images
+            place * len(categories) + category_index[category]
+            for place, image in enumerate(images)
             for category in image.get(name, ())
             if category in category_index
         ]

@@ -11,10 +11,6 @@ def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
     return torch.cat((boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]), dim=-1)
 
 
-def xyxy_to_xywh(boxes: Tensor) -> Tensor:
-    return torch.cat((boxes[..., :2], boxes[..., 2:] - boxes[..., :2]), dim=-1)
-
-
 def box_areas(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
@@ -48,10 +44,3 @@ def flip_boxes(boxes: Tensor, width: float) -> Tensor:
 
 def flip_boxes_vertically(boxes: Tensor, height: float) -> Tensor:
     return torch.stack((boxes[..., 0], height - boxes[..., 3], boxes[..., 2], height - boxes[..., 1]), dim=-1)
-
-
-def map_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
-    """(N, 4) through a (2, 3) affine map: the upright boxes around the four mapped corners."""
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).to(matrix.dtype)
-    mapped = corners @ matrix[:, :2].T + matrix[:, 2]
-    return torch.cat((mapped.amin(dim=1), mapped.amax(dim=1)), dim=1).to(boxes.dtype)

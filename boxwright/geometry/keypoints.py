@@ -83,8 +83,3 @@ def drop_outside_keypoints(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
 
 def clear_unlabelled(keypoints: Tensor) -> Tensor:
     return keypoints * (keypoints[..., 2:] > 0)
-
-
-def count_labelled(keypoints: Tensor) -> Tensor:
-    """(N, K, 3) -> (N,) int64."""
-    return (keypoints[..., 2] > 0).sum(dim=1)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import urlsplit
 
+from boxwright.cache import cache_folder
 from boxwright.errors import DownloadError
 from boxwright.files import sync_folder
 from boxwright.interop.web import SCHEMES, Bounds, WebError, ask, read_piece
@@ -59,11 +60,6 @@ class Patience:
 def fetch_model(model: ZooModel, *, progress: Progress | None = None, patience: Patience = Patience()) -> Path:
     """The file of a published model, downloaded once."""
     return download(model.url, checksum=model.checksum, progress=progress, patience=patience)
-
-
-def cache_folder() -> Path:
-    home = os.environ.get("BOXWRIGHT_HOME")
-    return Path(home).expanduser() if home else Path.home() / ".cache" / "boxwright"
 
 
 def cached_path(url: str) -> Path:

@@ -91,7 +91,7 @@ def test_voc_is_measured_from_the_same_files(made, capsys):
     [
         (["--data", "val.json"], 2, "give a model, or --detections with saved results; one of the two"),
         (["--detections", "good.json"], 2, "say on which data: --data FOLDER or --data val.json"),
-        (["--detections", "none.json", "--data", "val.json"], 1, "none.json: cannot read the detections"),
+        (["--detections", "none.json", "--data", "val.json"], 1, "none.json does not exist"),
         (["--detections", "val.json", "--data", "val.json"], 1, "these are annotations, not results"),
         (["--detections", "good.json", "--data", "good.json"], 1, "good.json: expected COCO annotations"),
         (["--detections", "good.json", "--data", "nothing"], 1, "nothing is neither a folder, a file nor a known data"),

@@ -73,7 +73,7 @@ def test_a_run_is_measured_once_and_its_losses_are_shown(made, capsys, tmp_path)
     ("arguments", "code", "message"),
     [
         (["results.json"], 2, "say what the detections are compared with: --data val.json"),
-        (["none.json", "--data", "val.json"], 1, "none.json: cannot read the detections"),
+        (["none.json", "--data", "val.json"], 1, "none.json does not exist"),
         (["results.json", "--data", "none"], 1, "none is neither a folder, a file nor a known data set"),
         (["val.json", "--data", "val.json"], 1, "these are annotations, not results"),
         (["images"], 1, "images has no config.yaml to say what it was validated on; give --data"),

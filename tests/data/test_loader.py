@@ -2,18 +2,20 @@
 
 import json
 import logging
+from dataclasses import fields
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from boxwright.data.augment import Augmentation, InputRule
-from boxwright.data.dataset import TargetRule, load_sample
+from boxwright.data.augment import Augmentation
+from boxwright.data.dataset import SampleRule, TargetRule, load_sample
 from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import load_image
-from boxwright.data.loader import evaluation_loader, training_loader
-from boxwright.data.network_input import pad_batch, prepare
+from boxwright.data.loader import BatchRule, evaluation_loader, training_loader
+from boxwright.data.network_input import InputRule, batches_of_equal_size, pad_batch, prepare
+from boxwright.data.selection import SelectionRule
 from boxwright.data.synth import generate
 from boxwright.errors import DatasetError
 
@@ -28,9 +30,14 @@ def shapes(tmp_path_factory):
     return folder
 
 
-def loader_of(annotations, **options):
-    chosen = {"batch": 2, "rule": RULE, "seed": 4, "workers": 0, "only_with_objects": False} | options
-    return training_loader(annotations, **chosen)
+def loader_of(annotations, *, rule=RULE, batch=2, shapes=(), workers=0, reduced_decode=False, **options):
+    """`options` are fields of the rules of samples and of the selection."""
+    selection = {"only_with_objects": False} | {
+        one.name: options.pop(one.name) for one in fields(SelectionRule) if one.name in options
+    }
+    samples = SampleRule(input=rule, reduced_decode=reduced_decode, **options)
+    batches = BatchRule(size=batch, seed=4, shapes=shapes)
+    return training_loader(annotations, samples, batches, SelectionRule(**selection), workers=workers)
 
 
 def some(loader, count):
@@ -77,8 +84,7 @@ def test_a_batch_is_prepare_and_padding(shapes):
     for number, target in enumerate(batch.targets):
         index = next(i for i in range(len(annotations)) if annotations.image_id(i) == target.image_id)
         image = load_image(annotations.path(index))
-        values = {"mean": rule.mean, "std": rule.std, "channels": "bgr"}
-        expected = pad_batch([prepare(image, short=80, long=128, method="pillow", **values)], divisibility=32)
+        expected = pad_batch([prepare(image, rule, short=80)], divisibility=32)
         assert torch.equal(batch.images[number : number + 1], expected.images)
         scaled = annotations.target(index)
         boxes = scaled.boxes[~scaled.is_crowd] * (80 / 96)
@@ -110,6 +116,17 @@ def test_shapes_are_padded_to_the_smallest_bucket_that_holds_them(shapes):
     for buckets, expected in (((), (64, 64)), (((64, 96), (96, 96)), (64, 96)), (((32, 32),), (64, 64))):
         (batch,) = some(loader_of(annotations, shapes=buckets, **options), 1)
         assert batch.images.shape[2:] == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([(20, 20), (40, 20), (32, 32), (33, 9), (1, 1)], [[0, 2], [1, 3], [4]]),  # 32 x 32, 64 x 32, 32 x 32 again
+    ],
+)
+def test_images_of_equal_padded_size_go_together(sizes, expected):
+    assert batches_of_equal_size(sizes, divisibility=32, batch=2) == expected
 
 
 def test_scale_jitter_gives_batches_of_its_crop(shapes):

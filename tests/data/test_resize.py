@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from pycocotools import mask
 
-from boxwright.data.network_input import normalise, prepare
+from boxwright.data.network_input import InputRule, normalise, prepare
 from boxwright.data.resize import resize_image, resize_rle, shortest_edge_size
 from boxwright.errors import ConfigError
 
@@ -46,7 +46,9 @@ def two_threads():
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (33, 200), (200, 33), (80, 100), (800, 300), (7, 5)])
 def test_torch_is_torch_on_normalised_floats(height, width, channels):
     image = levels((height, width))
-    prepared = prepare(image, short=80, long=133, method="torch", channels=channels, value_range=1, **IMAGENET)
+    prepared = prepare(
+        image, InputRule(method="torch", long=133, channels=channels, value_range=1, **IMAGENET), short=80
+    )
     image = image[:, :, ::-1].copy() if channels == "bgr" else image
     mean, std = (torch.tensor(IMAGENET[name])[:, None, None] for name in ("mean", "std"))
     planes = (torch.from_numpy(image).permute(2, 0, 1).float() / 255 - mean) / std
@@ -59,16 +61,16 @@ def test_torch_is_torch_on_normalised_floats(height, width, channels):
 
 def test_torch_s_resize_does_not_depend_on_threads(two_threads):
     image = levels((60, 90))
-    options = {"short": 80, "long": 133, "method": "torch", "value_range": 1, **IMAGENET}
-    on_two = prepare(image, **options).pixels
+    rule = InputRule(method="torch", long=133, value_range=1, **IMAGENET)
+    on_two = prepare(image, rule, short=80).pixels
     torch.set_num_threads(1)
-    assert torch.equal(prepare(image, **options).pixels, on_two)
+    assert torch.equal(prepare(image, rule, short=80).pixels, on_two)
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (64, 48), (33, 200)])
 def test_detectron_s_is_opencv_on_centred_floats_by_the_factor(height, width):
     image = levels((height, width))
-    prepared = prepare(image, short=80, long=133, method="opencv_scaled", channels="bgr", **CAFFE)
+    prepared = prepare(image, InputRule(method="opencv_scaled", long=133, **CAFFE), short=80)
     centred = image[:, :, ::-1].astype(np.float32, copy=False) - np.array(CAFFE["mean"])
     scale = 80 / min(height, width)
     if np.round(scale * max(height, width)) > 133:
@@ -80,12 +82,12 @@ def test_detectron_s_is_opencv_on_centred_floats_by_the_factor(height, width):
 
 @pytest.mark.parametrize("method", ["opencv", "pillow"])
 def test_levels_for_the_device_are_the_same_numbers(method):
-    options = {"short": 80, "long": 133, "method": method, "channels": "bgr", **CAFFE}
-    whole = prepare(levels((48, 64)), **options)
-    waiting = prepare(levels((48, 64)), as_levels=True, **options)
+    rule = InputRule(method=method, long=133, **CAFFE)
+    whole = prepare(levels((48, 64)), rule, short=80)
+    waiting = prepare(levels((48, 64)), rule, short=80, as_levels=True)
     assert waiting.pixels.dtype == torch.uint8
     image = waiting.pixels.numpy().transpose(1, 2, 0)
-    assert torch.equal(normalise(image, channels="rgb", **CAFFE), whole.pixels)
+    assert torch.equal(normalise(image, InputRule(channels="rgb", **CAFFE)), whole.pixels)
 
 
 @pytest.mark.parametrize(

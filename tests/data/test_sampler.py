@@ -39,11 +39,6 @@ def test_epochs_differ_and_seeds_differ():
     assert taken(TrainingSampler(30, batch=30, seed=1), 1) != first[:30]
 
 
-def test_without_shuffling_the_order_is_that_of_the_set():
-    draws = taken(TrainingSampler(5, batch=2, seed=0, shuffle=False), 5)
-    assert [position for _, position in draws] == [0, 1, 2, 3, 4] * 2
-
-
 @pytest.mark.parametrize("stop", [0, 1, 4, 7, 23])
 def test_a_resumed_order_goes_on_at_the_very_next_sample(stop):
     options = {

@@ -24,7 +24,7 @@ from boxwright.data.array_file import Arrays
 from boxwright.data.columns import Texts, narrow, offsets, pack_decimals
 from boxwright.data.packed_rings import pack_rings
 from boxwright.data.problems import Problems
-from boxwright.types import Size
+from boxwright.types import Segment
 
 
 class AnnotationsBuilder:
@@ -45,76 +45,43 @@ class AnnotationsBuilder:
         self._runs: list[bytes] = []
         self._keypoint_of, self._keypoints = array("i"), array("d")
 
-    def add_image(self, *, key: int | str, file_name: str, size: Size, extra: dict[str, Any] | None = None) -> int:
-        self._keys.append(key)
-        self._files.append(os.fsencode(file_name))
-        self._heights.append(size[0])
-        self._widths.append(size[1])
-        self._image_extra.append(_plain(extra))
+    def add_image(self, info: ImageInfo) -> int:
+        self._keys.append(info.id)
+        self._files.append(os.fsencode(info.file_name))
+        self._heights.append(info.size[0])
+        self._widths.append(info.size[1])
+        self._image_extra.append(_plain(info.extra))
         return len(self._keys) - 1
 
-    def add_image_info(self, info: ImageInfo, *, size: Size | None = None) -> int:
-        """An image of other Annotations, with another size where one is given."""
-        return self.add_image(key=info.id, file_name=info.file_name, size=size or info.size, extra=info.extra)
-
-    def add_object(
-        self,
-        image: int,
-        *,
-        label: int,
-        box_xywh: Sequence[float],
-        rings: Sequence[Sequence[float]] = (),
-        rle: tuple[Size, bytes] | None = None,
-        keypoints: Sequence[float] | None = None,
-        is_crowd: bool = False,
-        is_difficult: bool = False,
-        is_truncated: bool = False,
-        area: float | None = None,
-        key: int | None = None,
-        extra: dict[str, Any] | None = None,
-    ) -> None:
-        """`rle` is (size, compressed counts); `keypoints` a flat x, y, v for each of the K names."""
+    def add_object(self, image: int, info: ObjectInfo) -> None:
+        """Its keypoints, if there are any, must be those of all K names."""
         self._image_of.append(image)
-        self._labels.append(label)
-        self._boxes.extend(box_xywh)
-        self._flags.append(CROWD * is_crowd | DIFFICULT * is_difficult | TRUNCATED * is_truncated)
-        self._areas.append(np.nan if area is None else area)
-        self._object_ids.append(-1 if key is None else key)
-        self._object_extra.append(_plain(extra))
+        self._labels.append(info.label)
+        self._boxes.extend(info.box_xywh)
+        self._flags.append(CROWD * info.is_crowd | DIFFICULT * info.is_difficult | TRUNCATED * info.is_truncated)
+        self._areas.append(np.nan if info.area is None else info.area)
+        self._object_ids.append(-1 if info.id is None else info.id)
+        self._object_extra.append(_plain(info.extra))
+        self._add_segment(info.segment)
+        self._add_keypoints(info.keypoints)
+
+    def _add_segment(self, segment: Segment | None) -> None:
+        rings = segment if isinstance(segment, list) else ()
         self._ring_counts.append(len(rings))
         for ring in rings:
             self._point_counts.append(len(ring))
-            self._points.extend(ring)
-        self._rle_of.append(-1 if rle is None else len(self._runs))
-        if rle is not None:
-            self._rle_sizes.extend(rle[0])
-            self._runs.append(rle[1])
-        self._add_keypoints(keypoints)
+            self._points.frombytes(np.asarray(ring, dtype=np.float64).tobytes())
+        self._rle_of.append(len(self._runs) if isinstance(segment, dict) else -1)
+        if isinstance(segment, dict):
+            self._rle_sizes.extend(segment["size"])
+            self._runs.append(segment["counts"])
 
-    def _add_keypoints(self, keypoints: Sequence[float] | None) -> None:
+    def _add_keypoints(self, keypoints: NDArray[np.float64] | None) -> None:
         if keypoints is None or not self.num_keypoints:
             self._keypoint_of.append(-1)
             return
         self._keypoint_of.append(len(self._keypoints) // (3 * self.num_keypoints))
-        self._keypoints.extend(keypoints)
-
-    def add_info(self, image: int, info: ObjectInfo) -> None:
-        """An object of other Annotations, as it is."""
-        segment = info.segment
-        self.add_object(
-            image,
-            label=info.label,
-            box_xywh=info.box_xywh,
-            rings=[ring.tolist() for ring in segment] if isinstance(segment, list) else (),
-            rle=((segment["size"][0], segment["size"][1]), segment["counts"]) if isinstance(segment, dict) else None,
-            keypoints=None if info.keypoints is None else info.keypoints.reshape(-1).tolist(),
-            is_crowd=info.is_crowd,
-            is_difficult=info.is_difficult,
-            is_truncated=info.is_truncated,
-            area=info.area,
-            key=info.id,
-            extra=info.extra,
-        )
+        self._keypoints.frombytes(np.asarray(keypoints, dtype=np.float64).tobytes())
 
     def build(
         self,

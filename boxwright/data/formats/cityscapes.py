@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from boxwright.data.annotations import Annotations, Category, ObjectInfo
+from boxwright.data.annotations import Annotations, Category, ImageInfo, ObjectInfo
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import is_possible
 from boxwright.data.image_files import find_by_stem
-from boxwright.data.json_file import read_json_object, write_json
 from boxwright.data.outlines import object_ring, reaches_far
 from boxwright.data.problems import Losses, Problems
 from boxwright.errors import DatasetError
 from boxwright.geometry.masks import encode_bitmap
-from boxwright.types import Size
+from boxwright.json_file import read_json_object, write_json
+from boxwright.types import Segment, Size
 
 POLYGONS = "_gtFine_polygons.json"
 PICTURE = "_leftImg8bit"
@@ -94,12 +94,15 @@ def _read_file(
     picture = _picture(root, path, stem)
     labels = {category.name: label for label, category in enumerate(categories)}
     shapes = _shapes(content["objects"], size, path, problems)
-    image = builder.add_image(key=stem, file_name=str(picture.relative_to(root)), size=size)
+    image = builder.add_image(ImageInfo(stem, str(picture.relative_to(root)), size))
     canvas = _paint([points for _, points in shapes], size)
     for number, (label, points) in enumerate(shapes, start=1):
         name = _base_name(label, labels)
         if name in labels:
-            _add_object(image, labels[name], points, canvas, number, builder, is_crowd=name != label)
+            seen = _visible_part(points, canvas, number)
+            if seen is not None:
+                box, segment = seen
+                builder.add_object(image, ObjectInfo(labels[name], box, segment, is_crowd=name != label))
 
 
 def _picture(root: Path, path: Path, stem: str) -> Path:
@@ -137,35 +140,29 @@ def _paint(polygons: Sequence[NDArray[np.float64]], size: Size) -> NDArray[np.in
     return np.asarray(canvas, dtype=np.int32)
 
 
-def _add_object(
-    image: int,
-    label: int,
-    points: NDArray[np.float64],
-    canvas: NDArray[np.int32],
-    number: int,
-    builder: AnnotationsBuilder,
-    *,
-    is_crowd: bool,
-) -> None:
+def _visible_part(
+    points: NDArray[np.float64], canvas: NDArray[np.int32], number: int
+) -> tuple[tuple[float, float, float, float], Segment] | None:
+    """x, y, width, height and mask of what nothing nearer covers of a polygon; None where all of it is covered."""
     size = (canvas.shape[0], canvas.shape[1])
     x1, y1 = np.maximum(np.floor(points.min(axis=0)), 0).astype(int)
     x2, y2 = np.ceil(points.max(axis=0)).astype(int) + 1
     region = canvas[y1:y2, x1:x2]
     visible = region == number
     if not visible.any():
-        return
+        return None
+    segment: Segment
     if (region <= number).all():  # nothing nearer touches it: the polygon itself says more than its pixels
         low, high = points.min(axis=0).clip(0), points.max(axis=0).clip(max=(size[1], size[0]))
-        rings, rle, corners = [points.reshape(-1).tolist()], None, (*low.tolist(), *high.tolist())
+        segment, corners = [points.reshape(-1)], (*low.tolist(), *high.tolist())
     else:
         bitmap = np.zeros(size, dtype=bool)
         bitmap[y1:y2, x1:x2] = visible
         rows, columns = np.nonzero(visible.any(axis=1))[0] + y1, np.nonzero(visible.any(axis=0))[0] + x1
-        rings, rle = [], (size, encode_bitmap(bitmap)["counts"])
+        segment = encode_bitmap(bitmap)
         corners = (float(columns[0]), float(rows[0]), float(columns[-1]) + 1, float(rows[-1]) + 1)
     left, top, right, bottom = corners
-    box = (left, top, right - left, bottom - top)
-    builder.add_object(image, label=label, box_xywh=box, rings=rings, rle=rle, is_crowd=is_crowd)
+    return (left, top, right - left, bottom - top), segment
 
 
 def write_cityscapes(annotations: Annotations, out: Path, *, split: str, file_names: Sequence[str | None]) -> Losses:

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.data.annotations import Annotations, Category
+import numpy as np
+from numpy.typing import NDArray
+
+from boxwright.data.annotations import Annotations, Category, ImageInfo, ObjectInfo
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import image_size, is_possible
-from boxwright.data.json_file import read_json_object
 from boxwright.data.outlines import reaches_far
 from boxwright.data.problems import Problems
 from boxwright.errors import DatasetError, ImageError, ShapeError
 from boxwright.geometry.keypoints import flip_pairs_from_names
 from boxwright.geometry.run_lengths import checked_counts
-from boxwright.types import Size
+from boxwright.json_file import read_json_object
+from boxwright.types import Polygons, Rle, Segment, Size
 
 NAMES_TRIED = 20  # some of the pictures may be missing
 _IMAGE_FIELDS = frozenset({"id", "file_name", "height", "width"})
@@ -92,7 +95,7 @@ class _CocoReader:
             self.problems.add("duplicate_image_id", place, f"id {key!r} was already given to another image")
             return
         extra = {name: value for name, value in entry.items() if name not in _IMAGE_FIELDS}
-        self.positions[key] = self.builder.add_image(key=key, file_name=name, size=size, extra=extra)
+        self.positions[key] = self.builder.add_image(ImageInfo(key, name, size, extra))
         self.sizes.append(size)
 
     def _size(self, entry: Mapping[str, Any], name: str) -> Size:
@@ -114,17 +117,15 @@ class _CocoReader:
         if image is None or label is None:
             return
         try:
-            fields = self._fields(entry, self.sizes[image])
+            info = self._object(entry, label, self.sizes[image])
         except _UnreadableError as error:
             self.problems.add(error.kind, place, str(error), image=image)
             return
-        key = entry.get("id")
-        if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < 2**63:
-            if key in self.object_ids:
-                self.problems.add("duplicate_object_id", place, f"id {key} was already given to another object")
-            self.object_ids.add(key)
-            fields["key"] = key
-        self.builder.add_object(image, label=label, **fields)
+        if info.id is not None:
+            if info.id in self.object_ids:
+                self.problems.add("duplicate_object_id", place, f"id {info.id} was already given to another object")
+            self.object_ids.add(info.id)
+        self.builder.add_object(image, info)
 
     def _find(self, entry: dict[str, Any], place: str) -> tuple[int | None, int | None]:
         """Positions of the object's image and class."""
@@ -141,25 +142,20 @@ class _CocoReader:
             found.append(position)
         return found[0], found[1]
 
-    def _fields(self, entry: dict[str, Any], size: Size) -> dict[str, Any]:
-        fields: dict[str, Any] = {"box_xywh": _box(entry.get("bbox"))}
-        segmentation = entry.get("segmentation")
-        if isinstance(segmentation, dict):
-            fields["rle"] = _run_lengths(segmentation, size)
-        elif segmentation:
-            fields["rings"] = _rings(segmentation, size)
-        if self.num_keypoints and entry.get("keypoints"):
-            fields["keypoints"] = _keypoints(entry["keypoints"], self.num_keypoints)
-        for field, name in (("iscrowd", "is_crowd"), ("difficult", "is_difficult"), ("truncated", "is_truncated")):
-            if entry.get(field, 0) not in (0, 1):
-                raise _UnreadableError("malformed_object", f"{field} is {entry[field]!r}; expected 0 or 1")
-            fields[name] = bool(entry.get(field, 0))
-        area = entry.get("area")
-        if area is not None and not isinstance(area, int | float):
-            raise _UnreadableError("malformed_object", f"area is {area!r}; expected a number")
-        fields["area"] = None if area is None or not math.isfinite(area) else area
-        fields["extra"] = {name: value for name, value in entry.items() if name not in _OBJECT_FIELDS}
-        return fields
+    def _object(self, entry: dict[str, Any], label: int, size: Size) -> ObjectInfo:
+        has_keypoints = self.num_keypoints and entry.get("keypoints")
+        return ObjectInfo(
+            label=label,
+            box_xywh=_box(entry.get("bbox")),
+            segment=_segment(entry.get("segmentation"), size),
+            keypoints=_keypoints(entry["keypoints"], self.num_keypoints) if has_keypoints else None,
+            is_crowd=_flag(entry, "iscrowd"),
+            is_difficult=_flag(entry, "difficult"),
+            is_truncated=_flag(entry, "truncated"),
+            area=_area(entry.get("area")),
+            id=_identifier(entry.get("id")),
+            extra={name: value for name, value in entry.items() if name not in _OBJECT_FIELDS},
+        )
 
 
 class _UnreadableError(Exception):
@@ -212,18 +208,24 @@ def _category(entry: Mapping[str, Any]) -> Category:
     )
 
 
-def _box(box: Any) -> "array[float]":
+def _box(box: Any) -> tuple[float, float, float, float]:
     try:
         values = array("d", box)
     except (TypeError, OverflowError) as error:
         raise _UnreadableError("malformed_box", f"bbox is {str(box)[:80]}; expected [x, y, width, height]") from error
     if len(values) != 4:
         raise _UnreadableError("malformed_box", f"bbox has {len(values)} numbers; expected [x, y, width, height]")
-    return values
+    return values[0], values[1], values[2], values[3]
 
 
-def _rings(segmentation: Any, size: Size) -> list["array[float]"]:
-    rings = []
+def _segment(segmentation: Any, size: Size) -> Segment | None:
+    if isinstance(segmentation, dict):
+        return _run_lengths(segmentation, size)
+    return _rings(segmentation, size) if segmentation else None
+
+
+def _rings(segmentation: Any, size: Size) -> Polygons:
+    rings: Polygons = []
     if not isinstance(segmentation, list):
         raise _UnreadableError("malformed_mask", f"segmentation is a {type(segmentation).__name__}")
     for index, ring in enumerate(segmentation):
@@ -235,21 +237,21 @@ def _rings(segmentation: Any, size: Size) -> list["array[float]"]:
             raise _UnreadableError("malformed_mask", f"segmentation[{index}] has {len(values)} usable coordinates")
         if reaches_far(values, size):
             raise _UnreadableError("malformed_mask", f"segmentation[{index}] reaches far outside the image")
-        rings.append(values)
+        rings.append(np.frombuffer(values))
     return rings
 
 
-def _run_lengths(segmentation: dict[str, Any], size: Size) -> tuple[Size, bytes]:
+def _run_lengths(segmentation: dict[str, Any], size: Size) -> Rle:
     claimed = segmentation.get("size")
     if not isinstance(claimed, list) or [*size] != claimed:
         raise _UnreadableError("wrong_rle", f"size is {claimed}; the image has {[*size]}")
     try:
-        return size, checked_counts(segmentation.get("counts"), size)
+        return Rle(size=[*size], counts=checked_counts(segmentation.get("counts"), size))
     except ShapeError as error:
         raise _UnreadableError("wrong_rle", str(error)) from error
 
 
-def _keypoints(points: Any, num_keypoints: int) -> "array[float]":
+def _keypoints(points: Any, num_keypoints: int) -> NDArray[np.float64]:
     try:
         values = array("d", points)
     except (TypeError, OverflowError) as error:
@@ -258,7 +260,25 @@ def _keypoints(points: Any, num_keypoints: int) -> "array[float]":
         raise _UnreadableError(
             "malformed_keypoints", f"{len(values)} numbers; expected {3 * num_keypoints}, all finite"
         )
-    return values
+    return np.frombuffer(values).reshape(num_keypoints, 3)
+
+
+def _flag(entry: Mapping[str, Any], name: str) -> bool:
+    if entry.get(name, 0) not in (0, 1):
+        raise _UnreadableError("malformed_object", f"{name} is {entry[name]!r}; expected 0 or 1")
+    return bool(entry.get(name, 0))
+
+
+def _area(area: Any) -> float | None:
+    """Not finite is taken for not given."""
+    if area is not None and not isinstance(area, int | float):
+        raise _UnreadableError("malformed_object", f"area is {area!r}; expected a number")
+    return None if area is None or not math.isfinite(area) else area
+
+
+def _identifier(key: Any) -> int | None:
+    """What is no number, or none that a column holds, is taken for not given."""
+    return key if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < 2**63 else None
 
 
 def _root_of_names(folder: Path, entries: Sequence[Any]) -> Path:

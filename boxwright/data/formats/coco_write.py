@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.data.annotations import Annotations, Category, ObjectInfo
-from boxwright.data.json_file import write_json
 from boxwright.data.problems import Losses
 from boxwright.geometry.keypoints import flip_pairs_from_names
 from boxwright.geometry.masks import segment_area
+from boxwright.json_file import write_json
 from boxwright.types import Segment, Size
 
 

@@ -14,7 +14,7 @@ from boxwright.data.columns import unpack_decimals
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.formats.cityscapes import write_cityscapes
 from boxwright.data.formats.coco_write import write_coco
-from boxwright.data.formats.reading import align_classes, read_all_splits
+from boxwright.data.formats.reading import align_classes
 from boxwright.data.formats.voc import write_voc
 from boxwright.data.formats.yolo import write_yolo_labels, write_yolo_yaml
 from boxwright.data.image import image_head
@@ -27,7 +27,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 
 @dataclass
-class Conversion:
+class WrittenDataset:
     """What was written, and what the new format has no place for."""
 
     out: Path
@@ -58,19 +58,6 @@ class Placing:
     losses: Losses
 
 
-def convert_dataset(
-    source: str | Path,
-    out: Path,
-    *,
-    to: Format,
-    root: str | Path | None = None,
-    images: PlaceMode = "copy",
-    on_image: Callable[[], None] = lambda: None,
-) -> Conversion:
-    """All splits of `source` into the new folder `out`. The source is only read."""
-    return write_dataset(read_all_splits(source, root=root), out, to=to, images=images, on_image=on_image)
-
-
 def write_dataset(
     splits: dict[str, Annotations],
     out: Path,
@@ -80,7 +67,7 @@ def write_dataset(
     allow_outside: bool = False,
     unturned: Collection[Path] = (),
     on_image: Callable[[], None] = lambda: None,
-) -> Conversion:
+) -> WrittenDataset:
     """Splits by name -> a folder in the usual layout of a format.
 
     Left out are pictures that are not there, files that are no pictures and, without `allow_outside`, what lies outside
@@ -93,23 +80,21 @@ def write_dataset(
     for annotations in splits.values():
         annotations.need_known_names()
     _need_a_picture(splits, allow_outside)
-    conversion = Conversion(out, to)
-    splits = {
-        name: _with_finite_boxes(part, conversion.losses) for name, part in _with_the_same_classes(splits).items()
-    }
+    written = WrittenDataset(out, to)
+    splits = {name: _with_finite_boxes(part, written.losses) for name, part in _with_the_same_classes(splits).items()}
     num_keypoints = max((part.num_keypoints for part in splits.values() if part.has_keypoints), default=0)
     free = FreeNames()  # VOC has one folder for all splits
     for split, annotations in splits.items():
-        placing = Placing(images, allow_outside, unturned, on_image, conversion.losses)
+        placing = Placing(images, allow_outside, unturned, on_image, written.losses)
         names = _place_all(annotations, out, split, to, free, placing)
         kept = [index for index, name in enumerate(names) if name is not None]
-        conversion.losses += _write_split(annotations, out, split, to, names, num_keypoints)
-        conversion.losses["annotations that could not be read, left out"] += len(annotations.problems)
-        conversion.splits[split] = len(kept)
-        conversion.objects += sum(_num_written(annotations, index, to) for index in kept)
+        written.losses += _write_split(annotations, out, split, to, names, num_keypoints)
+        written.losses["annotations that could not be read, left out"] += len(annotations.problems)
+        written.splits[split] = len(kept)
+        written.objects += sum(_num_written(annotations, index, to) for index in kept)
     if to == "yolo" and splits:
         write_yolo_yaml(out, splits)
-    return conversion
+    return written
 
 
 def _with_finite_boxes(annotations: Annotations, losses: Losses) -> Annotations:
@@ -120,10 +105,10 @@ def _with_finite_boxes(annotations: Annotations, losses: Losses) -> Annotations:
     losses["objects whose box is not finite, left out"] += num_strange
     builder = AnnotationsBuilder(num_keypoints=annotations.num_keypoints)
     for index in range(len(annotations)):
-        image = builder.add_image_info(annotations.image(index))
+        image = builder.add_image(annotations.image(index))
         for info in annotations.objects(index):
             if np.isfinite(info.box_xywh).all():
-                builder.add_info(image, info)
+                builder.add_object(image, info)
     return replace(annotations, columns=builder.columns(), index_path="")
 
 

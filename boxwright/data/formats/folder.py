@@ -66,7 +66,7 @@ def canonical_split(name: str) -> str:
 def _find_voc(folder: Path) -> Splits:
     inner = [folder, folder / "VOCdevkit"]
     years = sorted(path for parent in inner if parent.is_dir() for path in parent.glob("VOC20[0-9][0-9]"))
-    folders = tuple(path for path in [folder, *years] if (path / "Annotations").is_dir() and _has_xml(path))
+    folders = tuple(path for path in [folder, *years] if any((path / "Annotations").glob("*.xml")))
     names = sorted({name for path in folders for name in voc.splits_of(path)})
     if not folders:
         return {}
@@ -75,10 +75,6 @@ def _find_voc(folder: Path) -> Splits:
         having = tuple(path for path in folders if not names or name in voc.splits_of(path))
         splits[name] = Split("voc", folder, folder, folder, name, having)
     return splits
-
-
-def _has_xml(folder: Path) -> bool:
-    return next((folder / "Annotations").glob("*.xml"), None) is not None
 
 
 def _find_cityscapes(folder: Path) -> Splits:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from boxwright.data.annotations import Annotations, Category
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.formats.cityscapes import read_cityscapes
 from boxwright.data.formats.coco import read_coco
-from boxwright.data.formats.folder import Split, canonical_split, coco_split, recognise, yolo_splits
+from boxwright.data.formats.folder import Split, Splits, canonical_split, coco_split, recognise, yolo_splits
 from boxwright.data.formats.known import find_known, is_known
 from boxwright.data.formats.voc import read_voc
 from boxwright.data.formats.yolo import (
@@ -28,6 +28,42 @@ from boxwright.errors import DatasetError
 from boxwright.files import MOST_OF_LABELS, MOST_OF_LIST, read_bytes, read_text
 
 
+@dataclass(frozen=True)
+class FoundDataset:
+    """What lies at a source, or at several joined by commas; nothing of it is read yet."""
+
+    parts: tuple[tuple[str, Splits], ...]  # each source and its splits by name
+
+    @property
+    def has_val(self) -> bool:
+        """A part to measure on lies beside one to train on; a single split is what is trained on."""
+        return any(len(splits) > 1 and _name_in(splits, "val") for _, splits in self.parts)
+
+    def read(self, split: str, *, class_names: Sequence[str] | None = None, use_index: bool = True) -> Annotations:
+        """The annotations of one split; see `read_dataset`."""
+        parts = self.parts
+        if len(parts) > 1 and canonical_split(split) != "train":  # of several sets one may have nothing to measure on
+            parts = tuple(part for part in parts if _name_in(part[1], split)) or parts
+        joined = read_splits([_choose(*part, split) for part in parts], use_index=use_index)
+        return joined if class_names is None else align_classes(joined, class_names)
+
+    def read_all(self, *, use_index: bool = True) -> dict[str, Annotations]:
+        """Every split by its name. Splits of the same name of several sources are one."""
+        found: dict[str, list[Split]] = {}
+        for _, splits in self.parts:
+            for name, split in splits.items():
+                found.setdefault(name, []).append(split)
+        return {name: read_splits(same, use_index=use_index) for name, same in found.items()}
+
+
+def find_dataset(source: str | Path, *, root: str | Path | None = None, keypoints: bool = False) -> FoundDataset:
+    """`source` is a folder in a layout that `recognise` knows, an annotation file, a name of Detectron's catalogue
+    (looked for under `root`), or several of these joined by commas."""
+    text = str(source)
+    names = [text] if Path(text).exists() else [name.strip() for name in text.split(",")]
+    return FoundDataset(tuple((name, find_splits(name, root=root, keypoints=keypoints)) for name in names))
+
+
 def read_dataset(
     source: str | Path,
     *,
@@ -37,43 +73,24 @@ def read_dataset(
     class_names: Sequence[str] | None = None,
     use_index: bool = True,
 ) -> Annotations:
-    """Annotations of one split.
+    """Annotations of one split of what `find_dataset` finds.
 
-    `source` is a folder in a layout that `recognise` knows, an annotation file, a name of Detectron's catalogue (looked
-    for under `root`), or several of these joined by commas. `class_names` gives the classes and their order, so that a
-    second split or another data set numbers them as the model does; a class that is not among them is an error.
+    A source with a single split gives that one, whatever it is called. `class_names` gives the classes and their order,
+    so that a second split or another data set numbers them as the model does; a class that is not among them is an
+    error.
     """
-    parts = sources_of(source)
-    if len(parts) > 1 and canonical_split(split) != "train":  # of several sets one may have nothing to measure on
-        parts = [part for part in parts if _has_split(part, split, root, keypoints)] or parts
-    splits = [find_split(part, split=split, root=root, keypoints=keypoints) for part in parts]
-    joined = read_splits(splits, use_index=use_index)
-    return joined if class_names is None else align_classes(joined, class_names)
+    found = find_dataset(source, root=root, keypoints=keypoints)
+    return found.read(split, class_names=class_names, use_index=use_index)
 
 
 def read_all_splits(
     source: str | Path, *, root: str | Path | None = None, use_index: bool = True
 ) -> dict[str, Annotations]:
-    """Every split by its name. Of several sources joined by commas, splits of the same name are one."""
-    found: dict[str, list[Split]] = {}
-    for part in sources_of(source):
-        for name, split in find_splits(part, root=root).items():
-            found.setdefault(name, []).append(split)
-    return {name: read_splits(splits, use_index=use_index) for name, splits in found.items()}
+    """Every split of what `find_dataset` finds, by its name."""
+    return find_dataset(source, root=root).read_all(use_index=use_index)
 
 
-def sources_of(source: str | Path) -> list[str]:
-    text = str(source)
-    return [text] if Path(text).exists() else [part.strip() for part in text.split(",")]
-
-
-def _has_split(source: str, split: str, root: str | Path | None, keypoints: bool) -> bool:
-    names = find_splits(source, root=root, keypoints=keypoints)
-    wanted = canonical_split(split)
-    return wanted in names or (wanted == "val" and "minival" in names)
-
-
-def find_splits(source: str | Path, *, root: str | Path | None = None, keypoints: bool = False) -> dict[str, Split]:
+def find_splits(source: str | Path, *, root: str | Path | None = None, keypoints: bool = False) -> Splits:
     """All splits of a folder; a file or a known name is one split."""
     path = Path(source)
     if path.is_dir():
@@ -91,19 +108,23 @@ def find_splits(source: str | Path, *, root: str | Path | None = None, keypoints
     return {name: coco_split(path, path.parent, name)}
 
 
-def find_split(source: str | Path, *, split: str, root: str | Path | None = None, keypoints: bool = False) -> Split:
-    """One split by name. A source with a single split gives that one, whatever it is called."""
-    splits = find_splits(source, root=root, keypoints=keypoints)
-    if len(splits) == 1 and not Path(source).is_dir():
-        return next(iter(splits.values()))
+def _choose(source: str, splits: Splits, split: str) -> Split:
+    """A file or a known name gives its only split, whatever it is called."""
+    name = next(iter(splits)) if len(splits) == 1 and not Path(source).is_dir() else _name_in(splits, split)
+    if name is None and canonical_split(split) == "train" and len(splits) == 1 and not set(splits) & {"val", "test"}:
+        name = next(iter(splits))
+    if name is None:
+        raise DatasetError(
+            f"{source} has no split {split!r}; it has {', '.join(splits)}. Name a file, or add that split"
+        )
+    return splits[name]
+
+
+def _name_in(splits: Splits, split: str) -> str | None:
+    """What a split is called here, if it is there: val may be minival."""
     wanted = canonical_split(split)
-    if wanted in splits:
-        return splits[wanted]
-    if wanted == "val" and "minival" in splits:
-        return splits["minival"]
-    if wanted == "train" and len(splits) == 1 and not set(splits) & {"val", "test"}:
-        return next(iter(splits.values()))
-    raise DatasetError(f"{source} has no split {split!r}; it has {', '.join(splits)}. Name a file, or add that split")
+    names = ("val", "minival") if wanted == "val" else (wanted,)
+    return next((name for name in names if name in splits), None)
 
 
 def read_splits(splits: Sequence[Split], *, use_index: bool = True) -> Annotations:
@@ -206,9 +227,9 @@ def concatenate(parts: Sequence[Annotations]) -> Annotations:
             info = part.image(index)
             key = f"{number}/{info.id}" if clash else info.id
             name = os.path.abspath(part.path(index))
-            image = builder.add_image(key=key, file_name=name, size=info.size, extra=info.extra)
+            image = builder.add_image(replace(info, id=key, file_name=name))
             for found in part.objects(index):
-                builder.add_info(image, found)
+                builder.add_object(image, found)
     joined = builder.build(
         source=", ".join(part.source for part in parts), image_root="/", categories=aligned[0].categories
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from boxwright.data.annotations import Annotations, Category, ObjectInfo
+from boxwright.data.annotations import Annotations, Category, ImageInfo, ObjectInfo
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import image_size, is_possible
 from boxwright.data.image_files import find_by_stem
@@ -87,25 +87,22 @@ def _read_file(
     except (DatasetError, ImageError, KeyError, ValueError) as error:
         problems.add("malformed_image", str(path), str(error))
         return
-    image = builder.add_image(key=stem, file_name=str(picture.relative_to(root)), size=size)
+    image = builder.add_image(ImageInfo(stem, str(picture.relative_to(root)), size))
     for index, entry in enumerate(tree.iter("object")):
         try:
-            _read_object(entry, image, labels, builder)
+            builder.add_object(image, _read_object(entry, labels))
         except (KeyError, ValueError) as error:
             problems.add("malformed_object", f"{path}: object[{index}]", str(error), image=image)
 
 
-def _read_object(
-    entry: ElementTree.Element, image: int, labels: Mapping[str, int], builder: AnnotationsBuilder
-) -> None:
+def _read_object(entry: ElementTree.Element, labels: Mapping[str, int]) -> ObjectInfo:
     box = entry.find("bndbox")
     if box is None:
         raise KeyError("no bndbox")
     # VOC counts pixels from 1 and both ends belong to the box: 1..W covers 0..W here.
     x1, y1 = float(_text(box, "xmin")) - 1, float(_text(box, "ymin")) - 1
     x2, y2 = float(_text(box, "xmax")), float(_text(box, "ymax"))
-    builder.add_object(
-        image,
+    return ObjectInfo(
         label=labels[_text(entry, "name")],
         box_xywh=(x1, y1, x2 - x1, y2 - y1),
         is_difficult=_flag(entry, "difficult"),

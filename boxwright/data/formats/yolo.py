@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boxwright.config.yaml_text import parse_yaml, write_yaml
-from boxwright.data.annotations import Annotations, Category, ObjectInfo
+from boxwright.data.annotations import Annotations, Category, ImageInfo, ObjectInfo
 from boxwright.data.formats.builder import AnnotationsBuilder
 from boxwright.data.image import image_size
 from boxwright.data.image_files import is_image_name, list_images
@@ -141,7 +141,7 @@ def read_yolo(root: Path, *, images: Sequence[Path], classes: YoloClasses, sourc
             problems.add("corrupt_image" if path.exists() else "missing_image", str(path), str(error))
             continue
         name = os.path.relpath(path, root)
-        image = builder.add_image(key=Path(name).with_suffix("").as_posix(), file_name=name, size=size)
+        image = builder.add_image(ImageInfo(Path(name).with_suffix("").as_posix(), name, size))
         _read_labels(label_path(path), image, size, classes, builder, problems)
     return builder.build(
         source=str(source),
@@ -175,7 +175,7 @@ def _read_labels(
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                _read_line(line, image, size, classes, builder)
+                builder.add_object(image, _read_line(line, size, classes))
             except _LineError as error:
                 problems.add(error.kind, f"{path}:{number}", str(error), image=image)
 
@@ -186,7 +186,7 @@ class _LineError(Exception):
         self.kind = kind
 
 
-def _read_line(line: str, image: int, size: Size, classes: YoloClasses, builder: AnnotationsBuilder) -> None:
+def _read_line(line: str, size: Size, classes: YoloClasses) -> ObjectInfo:
     try:
         label, *values = (float(word) for word in line.split())
     except ValueError as error:
@@ -197,33 +197,31 @@ def _read_line(line: str, image: int, size: Size, classes: YoloClasses, builder:
         raise _LineError("malformed_object", f"{line[:60]!r} holds a number that is not finite")
     height, width = size
     if classes.keypoint_shape is None and len(values) > 4:
-        _add_polygon(values, image, int(label), size, builder)
-        return
+        return _polygon(values, int(label), size)
     expected = 4 + (math.prod(classes.keypoint_shape) if classes.keypoint_shape else 0)
     if len(values) != expected:
         raise _LineError("malformed_object", f"{len(values)} numbers after the class; expected {expected}")
     x, y, w, h = values[0] * width, values[1] * height, values[2] * width, values[3] * height
     keypoints = _keypoints(values[4:], size, classes.keypoint_shape[1]) if classes.keypoint_shape else None
-    builder.add_object(image, label=int(label), box_xywh=(x - w / 2, y - h / 2, w, h), keypoints=keypoints)
+    return ObjectInfo(int(label), (x - w / 2, y - h / 2, w, h), keypoints=keypoints)
 
 
-def _add_polygon(values: list[float], image: int, label: int, size: Size, builder: AnnotationsBuilder) -> None:
+def _polygon(values: list[float], label: int, size: Size) -> ObjectInfo:
     if len(values) < 6 or len(values) % 2:
         raise _LineError("malformed_mask", f"{len(values)} numbers after the class; expected 4, or 3 and more points")
     points = np.array(values).reshape(-1, 2) * (size[1], size[0])
     if reaches_far(points.reshape(-1), size):
         raise _LineError("malformed_mask", "the polygon reaches far outside the image")
     (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-    builder.add_object(image, label=label, box_xywh=(x1, y1, x2 - x1, y2 - y1), rings=[points.reshape(-1).tolist()])
+    return ObjectInfo(label, (x1, y1, x2 - x1, y2 - y1), segment=[points.reshape(-1)])
 
 
-def _keypoints(values: list[float], size: Size, dimensions: int) -> list[float]:
+def _keypoints(values: list[float], size: Size, dimensions: int) -> NDArray[np.float64]:
     points = np.array(values).reshape(-1, dimensions)
     seen = points[:, 2] if dimensions == 3 else np.where((points == 0).all(axis=1), 0, 2)
     labelled = np.stack((points[:, 0] * size[1], points[:, 1] * size[0], seen), axis=1)
     labelled[seen <= 0] = 0
-    flat: list[float] = labelled.reshape(-1).tolist()
-    return flat
+    return labelled
 
 
 def write_yolo_labels(

@@ -92,11 +92,15 @@ def detections(
 
 
 Row = tuple[int, int, int, float, int]  # image, outline, category id, score, variant
-Integers = NDArray[np.int64]
 
 
 def _results(
-    rng: Generator, images: int, per_image: int, owners: Integers, chosen: Integers, labels: Integers
+    rng: Generator,
+    images: int,
+    per_image: int,
+    owners: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    labels: NDArray[np.int64],
 ) -> Iterator[Row]:
     by_image = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[by_image], np.arange(images + 1))

@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from boxwright.data.synth.outline import Points
 from boxwright.data.synth.scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
-from boxwright.data.synth.texture import Colour, Picture, add_grain, cloud_pattern, paint, random_colour, shade
+from boxwright.data.synth.texture import Pixels, Rgb, add_grain, cloud_pattern, paint, random_colour, shade
 
 CATEGORIES: list[dict[str, Any]] = [
     {"id": number, "name": name, "supercategory": "cell"}
@@ -22,10 +22,10 @@ ROUND, SPINDLE, DIVIDING = range(3)
 class Stain:
     """The colours of one preparation: the ground, a cell's rim and body, its nucleus."""
 
-    ground: Colour
-    rim: Colour
-    body: Colour
-    nucleus: Colour
+    ground: Rgb
+    rim: Rgb
+    body: Rgb
+    nucleus: Rgb
 
 
 def draw_scene(rng: Generator, size: int) -> Scene:
@@ -95,7 +95,7 @@ def _nuclei(category: int, outline: Points) -> list[Points]:
     return [middle + (outline[index] - middle) * 0.55 for index in (0, len(outline) // 2)]
 
 
-def _draw_nucleus(rng: Generator, body: Picture, middle: Points, side: float, colour: Colour) -> None:
+def _draw_nucleus(rng: Generator, body: Pixels, middle: Points, side: float, colour: Rgb) -> None:
     radius = side * rng.uniform(0.09, 0.14)
     if radius >= 1:
         x, y = np.round(middle * 8).astype(int).tolist()

@@ -8,12 +8,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from boxwright.data.synth.outline import Points
-from boxwright.data.synth.pose import HEAD_RADIUS, JOINTS, SKELETON, Body, random_body
+from boxwright.data.synth.pose import HEAD_RADIUS, JOINTS, SKELETON, Pose, random_pose
 from boxwright.data.synth.scene import Scene, Thing, merge_crowd, place_polygon, random_centre, random_side
 from boxwright.data.synth.shapes import polar
 from boxwright.data.synth.texture import (
-    Colour,
     Grey,
+    Rgb,
     add_grain,
     any_pattern,
     cloud_pattern,
@@ -73,27 +73,27 @@ def draw_scene(rng: Generator, size: int) -> Scene:
     return scene
 
 
-def _person(rng: Generator, side: float, centre: tuple[float, float], ground: Colour) -> Thing:
-    body = random_body(rng)
-    points = _with_ends(body)
+def _person(rng: Generator, side: float, centre: tuple[float, float], ground: Rgb) -> Thing:
+    pose = random_pose(rng)
+    points = _with_ends(pose)
     corners = np.array([point[:2] for point in points.values()])
     low, high = corners.min(axis=0) - HEAD_RADIUS, corners.max(axis=0) + HEAD_RADIUS
     scale = side / float((high - low).max())
     width, height = np.ceil((high - low) * scale + 4).astype(int).tolist()
     joints = {name: ((point[:2] - low) * scale + 2) for name, point in points.items()}
-    top = _draw_parts(body, points, joints, scale, height, width)
+    top = _draw_parts(pose, points, joints, scale, height, width)
     pattern = cloud_pattern(rng, height, width, max(6.0, side / 8))
     return _crop(
         top=top,
         colours=_colour_parts(rng, top, pattern, ground),
-        keypoints=_keypoints(body, joints, top, is_labelled=side >= LABELLED_SIDE),
+        keypoints=_keypoints(pose, joints, top, is_labelled=side >= LABELLED_SIDE),
         corner=(round(centre[0] - width / 2), round(centre[1] - height / 2)),
     )
 
 
-def _with_ends(body: Body) -> dict[str, NDArray[np.float64]]:
+def _with_ends(pose: Pose) -> dict[str, NDArray[np.float64]]:
     """The joints, and points of the head and the feet, which are drawn and not annotated."""
-    points = dict(body.points)
+    points = dict(pose.points)
     ahead = points["nose"] - points["head"]
     points["chin"] = points["head"] + (ahead[0] * 0.3, HEAD_RADIUS * 0.42, 0.0)
     points["brow"] = points["head"] + (ahead[0] * 0.22, HEAD_RADIUS * 0.05, 0.0)
@@ -104,14 +104,14 @@ def _with_ends(body: Body) -> dict[str, NDArray[np.float64]]:
 
 
 def _draw_parts(
-    body: Body, points: dict[str, NDArray[np.float64]], joints: dict[str, Points], scale: float, height: int, width: int
+    pose: Pose, points: dict[str, NDArray[np.float64]], joints: dict[str, Points], scale: float, height: int, width: int
 ) -> Grey:
     """(height, width) the number (from 1) of the part that is seen at each pixel, 0 where there is none."""
     top = np.zeros((height, width), np.uint8)
-    depths = [np.mean([points[joint][2] for joint, _ in discs]) + _bias(name, body) for name, _, discs in PARTS]
+    depths = [np.mean([points[joint][2] for joint, _ in discs]) + _bias(name, pose) for name, _, discs in PARTS]
     for index in np.argsort(depths, kind="stable").tolist():
         name, _, discs = PARTS[index]
-        if not body.faces.get(name, True):
+        if not pose.faces.get(name, True):
             continue
         hull = _hull([(joints[joint], radius * scale) for joint, radius in discs])
         cv2.fillConvexPoly(top, hull, index + 1, shift=3)
@@ -120,10 +120,10 @@ def _draw_parts(
     return top
 
 
-def _bias(name: str, body: Body) -> float:
+def _bias(name: str, pose: Pose) -> float:
     """Depth that discs do not have: hair covers the face from behind, a shirt hangs over the trousers."""
     if name == "face":
-        return 0.03 if any(body.faces[part] for part in ("nose", "left_eye", "right_eye")) else -0.5
+        return 0.03 if any(pose.faces[part] for part in ("nose", "left_eye", "right_eye")) else -0.5
     if name in ON_HEAD:
         return {"hair": 0.02, "left_ear": 0.1, "right_ear": 0.1}.get(name, 0.2)
     return -0.05 if "thigh" in name or "shank" in name or "foot" in name else 0.0
@@ -135,7 +135,7 @@ def _hull(discs: list[tuple[Points, float]]) -> NDArray[np.int32]:
     return np.asarray(cv2.convexHull(np.round(rims * 8).astype(np.int32)))
 
 
-def _colour_parts(rng: Generator, top: Grey, pattern: Grey, ground: Colour) -> NDArray[np.uint8]:
+def _colour_parts(rng: Generator, top: Grey, pattern: Grey, ground: Rgb) -> NDArray[np.uint8]:
     skin = shade((236, 188, 150), rng.uniform(0.35, 1.05))
     hair, shoe = shade((120, 80, 40), rng.uniform(0.2, 1.6)), shade((90, 90, 100), rng.uniform(0.3, 2.0))
     coats = [skin, contrasting_colour(rng, ground), contrasting_colour(rng, ground), hair, shoe, shade(skin, 0.3)]
@@ -146,14 +146,14 @@ def _colour_parts(rng: Generator, top: Grey, pattern: Grey, ground: Colour) -> N
     return (palette.take(top, axis=0) * light[:, :, None] // 255).astype(np.uint8)
 
 
-def _keypoints(body: Body, joints: dict[str, Points], top: Grey, *, is_labelled: bool) -> NDArray[np.int64]:
+def _keypoints(pose: Pose, joints: dict[str, Points], top: Grey, *, is_labelled: bool) -> NDArray[np.int64]:
     """(17, 3) column, row and 2 where the joint's own part is on top, 1 behind another, 0 turned away or too small."""
     rows = []
     for name in JOINTS:
         column, row = np.floor(joints[name]).astype(int).tolist()
         number = int(top[row, column]) % EDGE
         is_own = number > 0 and _belongs(name, PARTS[number - 1])
-        rows.append((column, row, (2 if is_own else 1) if is_labelled and body.faces.get(name, True) else 0))
+        rows.append((column, row, (2 if is_own else 1) if is_labelled and pose.faces.get(name, True) else 0))
     return np.array(rows, np.int64)
 
 
@@ -169,7 +169,7 @@ def _crop(*, top: Grey, colours: NDArray[np.uint8], keypoints: NDArray[np.int64]
     return Thing(0, corner[0] + x, corner[1] + y, top[window] > 0, colours[window], keypoints=keypoints - (x, y, 0))
 
 
-def _furniture(rng: Generator, scene: Scene, ground: Colour) -> Thing:
+def _furniture(rng: Generator, scene: Scene, ground: Rgb) -> Thing:
     """A box, a post or a bush to stand behind. It is not annotated."""
     height, width = scene.owner.shape
     aspect = {"box": (1.0, 0.8), "post": (0.16, 1.8), "bush": (1.0, 0.9)}
@@ -182,7 +182,7 @@ def _furniture(rng: Generator, scene: Scene, ground: Colour) -> Thing:
     return Thing(None, x, y, mask, colours, outline=outline)
 
 
-def _crowd(rng: Generator, scene: Scene, ground: Colour) -> Thing:
+def _crowd(rng: Generator, scene: Scene, ground: Rgb) -> Thing:
     """12 to 26 people far away, shoulder to shoulder."""
     height, width = scene.owner.shape
     reach = rng.uniform(20, 45) * min(1.0, width / 160)

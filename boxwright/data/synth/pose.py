@@ -29,14 +29,14 @@ Point = NDArray[np.float64]  # (3,)
 
 
 @dataclass(frozen=True)
-class Body:
+class Pose:
     """`points`: joint name (and "head", the middle of the head) -> x, y, z. `faces`: which of the face can be seen."""
 
     points: dict[str, Point]
     faces: dict[str, bool]
 
 
-def random_body(rng: Generator) -> Body:
+def random_pose(rng: Generator) -> Pose:
     """Standing, walking, reaching, crouching or sitting; mostly turned to the viewer, sometimes away."""
     yaw = float(rng.choice([0.0, np.pi], p=[0.8, 0.2]) + rng.normal() * 0.55)
     lean = float(rng.normal() * 0.12)
@@ -50,7 +50,7 @@ def random_body(rng: Generator) -> Body:
     seen = {name: _tilt(_turn(point, yaw), lean) for name, point in body.items()}
     face, faces = _face(yaw)
     seen |= {name: seen["head"] + _tilt(offset, lean) for name, offset in face.items()}
-    return Body(points=seen, faces=faces)
+    return Pose(points=seen, faces=faces)
 
 
 def _direction(side: float, abduction: float, flexion: float) -> Point:

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from boxwright.data.synth.outline import Mask, Points, encode_mask, fill_polygon, quantise, trace_mask
-from boxwright.data.synth.texture import Picture
+from boxwright.data.synth.texture import Pixels
 
 MAX_SIDE = 300  # pixels: the longest side of the largest things
 MIN_SIDE = 8
@@ -31,7 +31,7 @@ class Thing:
     x: int
     y: int
     mask: Mask
-    colours: Picture
+    colours: Pixels
     outline: Points | None = None
     keypoints: NDArray[np.int64] | None = None
     is_crowd: bool = False
@@ -45,7 +45,7 @@ class Thing:
 class Scene:
     """`picture` (H, W, 3) RGB and `owner` (H, W): 0 background, i + 1 where `things[i]` is seen."""
 
-    picture: Picture
+    picture: Pixels
     things: list[Thing] = field(default_factory=list)
     owner: NDArray[np.int16] = field(init=False)
     _full: list[int] = field(default_factory=list, init=False)

@@ -12,8 +12,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]  # (height, width)
-Picture = NDArray[np.uint8]  # (height, width, 3) RGB
-Colour = tuple[int, int, int]
+Pixels = NDArray[np.uint8]  # (height, width, 3) RGB
+Rgb = tuple[int, int, int]
 
 
 def noise(rng: Generator, height: int, width: int, period: float) -> NDArray[np.float64]:
@@ -53,20 +53,20 @@ def any_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
     return pattern(rng, height, width, period)
 
 
-def paint(pattern: Grey, dark: Colour, light: Colour) -> Picture:
+def paint(pattern: Grey, dark: Rgb, light: Rgb) -> Pixels:
     """(height, width) greys -> RGB between two colours."""
     steps = np.arange(256, dtype=np.int64)[:, None]
     ramp = (np.array(dark) * (255 - steps) + np.array(light) * steps + 127) // 255
-    colours: Picture = ramp.astype(np.uint8).take(pattern, axis=0)
+    colours: Pixels = ramp.astype(np.uint8).take(pattern, axis=0)
     return colours
 
 
-def random_colour(rng: Generator, *, saturation: tuple[float, float], value: tuple[float, float]) -> Colour:
+def random_colour(rng: Generator, *, saturation: tuple[float, float], value: tuple[float, float]) -> Rgb:
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
-def contrasting_colour(rng: Generator, background: Colour, *, distance: int = 110) -> Colour:
+def contrasting_colour(rng: Generator, background: Rgb, *, distance: int = 110) -> Rgb:
     """A strong colour that can be told from `background`: the first of some tries that is far enough from it."""
     colour = random_colour(rng, saturation=(0.35, 1.0), value=(0.35, 1.0))
     for _ in range(12):
@@ -76,16 +76,16 @@ def contrasting_colour(rng: Generator, background: Colour, *, distance: int = 11
     return colour
 
 
-def shade(colour: Colour, factor: float) -> Colour:
+def shade(colour: Rgb, factor: float) -> Rgb:
     red, green, blue = (min(255, int(channel * factor)) for channel in colour)
     return red, green, blue
 
 
-def add_grain(rng: Generator, picture: Picture, strength: int) -> Picture:
+def add_grain(rng: Generator, picture: Pixels, strength: int) -> Pixels:
     """A slight blur, as a lens has, then grey noise, as a sensor has."""
     blurred = cv2.GaussianBlur(picture, (3, 3), 0.6)
     grain = rng.integers(0, strength + 1, (2, *picture.shape[:2]), dtype=np.int16)
-    grainy: Picture = np.clip(blurred + (grain[0] - grain[1])[:, :, None], 0, 255).astype(np.uint8)
+    grainy: Pixels = np.clip(blurred + (grain[0] - grain[1])[:, :, None], 0, 255).astype(np.uint8)
     return grainy
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from boxwright.data.synth import cells, figures, shapes
 from boxwright.data.synth.scene import Scene
 from boxwright.errors import DatasetError
+from boxwright.json_file import read_json
 
 KINDS = ("shapes", "cells", "figures")
 SMALLEST = 32  # pixels: below it, no picture has room for two things
@@ -42,6 +43,40 @@ class Summary:
     categories: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """What a set consists of."""
+
+    kind: str
+    images: int
+    seed: int
+    size: int
+    val_fraction: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise DatasetError(f"kind {self.kind!r}: expected one of {', '.join(KINDS)}")
+        if self.images < 1:
+            raise DatasetError(f"images {self.images}: expected at least 1")
+        if self.size < SMALLEST:
+            raise DatasetError(f"size {self.size}: expected at least {SMALLEST} pixels")
+        if self.seed < 0:
+            raise DatasetError(f"seed {self.seed}: expected 0 or more")
+        if not 0 <= self.val_fraction <= 1:
+            raise DatasetError(f"val_fraction {self.val_fraction}: expected a number from 0 to 1")
+
+    @property
+    def num_train(self) -> int:
+        return self.images - round(self.images * self.val_fraction)
+
+    def file_name(self, index: int) -> str:
+        return f"{index + 1:06d}{_SUFFIX[self.kind]}"
+
+    def info(self) -> dict[str, Any]:
+        description = f"{_MARK}: {self.kind}"
+        return {"description": description, "seed": self.seed, "size": self.size, "images": self.images, "version": "1"}
+
+
 def draw_scene(kind: str, *, size: int, seed: int, index: int) -> Scene:
     """Picture `index` of the set that `kind`, `size` and `seed` name, however many others there are."""
     return _DRAW[kind](np.random.default_rng([seed, KINDS.index(kind), index]), size)
@@ -55,29 +90,23 @@ def generate(
     seed: int,
     size: int = 320,
     val_fraction: float = 0.2,
-    workers: int | None = None,
     overwrite: bool = False,
-    on_image: Callable[[], None] | None = None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Writes `images` pictures of size x size and their annotations; the last `val_fraction` of them are val.json.
 
     The folder appears complete or not at all. One that is already there is replaced only with `overwrite`, and only if
-    it was made here. `workers` (threads) changes the time and not a byte; `on_image` is called after each picture.
+    it was made here. `on_image` is called after each picture.
     """
-    _check(kind=kind, images=images, seed=seed, size=size, val_fraction=val_fraction)
+    recipe = _Recipe(kind=kind, images=images, seed=seed, size=size, val_fraction=val_fraction)
     out = Path(out)
     _check_target(out, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
     try:
         part.chmod(0o755)
-        (part / "images").mkdir()
-        made = _write_images(part / "images", kind, images, seed, size, workers, on_image)
-        num_val = round(images * val_fraction)
-        info = {"description": f"{_MARK}: {kind}", "seed": seed, "size": size, "images": images, "version": "1"}
-        for split, chosen in (("train", range(images - num_val)), ("val", range(images - num_val, images))):
-            coco = _coco(info, kind, size, {index: made[index] for index in chosen})
-            (part / f"{split}.json").write_text(json.dumps(coco, separators=(",", ":")), encoding="utf-8")
+        made = _write_images(recipe, part / "images", on_image)
+        _write_annotations(recipe, part, made)
         _put_in_place(part, out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -86,25 +115,12 @@ def generate(
     return Summary(
         folder=out,
         kind=kind,
-        num_train=images - num_val,
-        num_val=num_val,
+        num_train=recipe.num_train,
+        num_val=images - recipe.num_train,
         num_annotations=len(every),
         num_crowds=sum(annotation["iscrowd"] for annotation in every),
         categories=tuple(category["name"] for category in _CATEGORIES[kind]),
     )
-
-
-def _check(*, kind: str, images: int, seed: int, size: int, val_fraction: float) -> None:
-    if kind not in KINDS:
-        raise DatasetError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
-    if images < 1:
-        raise DatasetError(f"images {images}: expected at least 1")
-    if size < SMALLEST:
-        raise DatasetError(f"size {size}: expected at least {SMALLEST} pixels")
-    if seed < 0:
-        raise DatasetError(f"seed {seed}: expected 0 or more")
-    if not 0 <= val_fraction <= 1:
-        raise DatasetError(f"val_fraction {val_fraction}: expected a number from 0 to 1")
 
 
 def _check_target(out: Path, overwrite: bool) -> None:
@@ -122,10 +138,10 @@ def _is_ours(folder: Path) -> bool:
     if {path.name for path in folder.iterdir()} - {"images", "train.json", "val.json"}:
         return False
     try:
-        info = json.loads((folder / "train.json").read_text(encoding="utf-8"))["info"]
+        info = read_json(folder / "train.json")["info"]
         names = [path.name for path in (folder / "images").iterdir()]
         return str(info["description"]).startswith(_MARK) and all(_is_made(name, info["images"]) for name in names)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, DatasetError, KeyError, TypeError):
         return False
 
 
@@ -134,44 +150,42 @@ def _is_made(name: str, images: int) -> bool:
     return number is not None and int(number[1]) <= images
 
 
-def _write_images(
-    folder: Path, kind: str, images: int, seed: int, size: int, workers: int | None, on_image: Callable[[], None] | None
-) -> list[list[Annotation]]:
-    """Draws, encodes and writes each picture; returns its annotations, by picture. Each has its own generator."""
+def _write_images(recipe: _Recipe, folder: Path, on_image: Callable[[], None]) -> list[list[Annotation]]:
+    """Draws, encodes and writes each picture; returns its annotations, by picture. Each has its own generator, so that
+    the number of threads changes the time and not a byte."""
+    folder.mkdir()
+    suffix = _SUFFIX[recipe.kind]
 
     def make(index: int) -> list[Annotation]:
-        scene = draw_scene(kind, size=size, seed=seed, index=index)
-        _, encoded = cv2.imencode(_SUFFIX[kind], scene.picture[:, :, ::-1], _ENCODING[_SUFFIX[kind]])
-        (folder / _file_name(kind, index)).write_bytes(encoded.tobytes())
+        scene = draw_scene(recipe.kind, size=recipe.size, seed=recipe.seed, index=index)
+        _, encoded = cv2.imencode(suffix, scene.picture[:, :, ::-1], _ENCODING[suffix])
+        (folder / recipe.file_name(index)).write_bytes(encoded.tobytes())
         return list(scene.annotations())
 
     made = []
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for annotations in pool.map(make, range(images)):
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for annotations in pool.map(make, range(recipe.images)):
             made.append(annotations)
-            if on_image is not None:
-                on_image()
+            on_image()
     return made
 
 
-def _file_name(kind: str, index: int) -> str:
-    return f"{index + 1:06d}{_SUFFIX[kind]}"
-
-
-def _coco(info: dict[str, Any], kind: str, size: int, made: dict[int, list[Annotation]]) -> dict[str, Any]:
+def _write_annotations(recipe: _Recipe, folder: Path, made: list[list[Annotation]]) -> None:
     """Image and annotation ids count over the whole set, so those of train and val do not clash."""
-    return {
-        "info": info,
-        "images": [
-            {"id": index + 1, "file_name": _file_name(kind, index), "height": size, "width": size} for index in made
-        ],
-        "annotations": [
-            {"id": (index + 1) * 1000 + number, "image_id": index + 1, **annotation}
-            for index, annotations in made.items()
-            for number, annotation in enumerate(annotations)
-        ],
-        "categories": _CATEGORIES[kind],
-    }
+    sides = {"height": recipe.size, "width": recipe.size}
+    splits = {"train": range(recipe.num_train), "val": range(recipe.num_train, recipe.images)}
+    for split, chosen in splits.items():
+        content = {
+            "info": recipe.info(),
+            "images": [{"id": index + 1, "file_name": recipe.file_name(index), **sides} for index in chosen],
+            "annotations": [
+                {"id": (index + 1) * 1000 + number, "image_id": index + 1, **annotation}
+                for index in chosen
+                for number, annotation in enumerate(made[index])
+            ],
+            "categories": _CATEGORIES[recipe.kind],
+        }
+        (folder / f"{split}.json").write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
 
 
 def _put_in_place(part: Path, out: Path) -> None:

@@ -14,7 +14,7 @@ from boxwright.data.transforms.geometry import resize_sample
 from boxwright.geometry.masks import encode_bitmap, segment_to_bitmap
 from boxwright.types import Masks, Segment, Size, Target
 
-Draw = Callable[[Generator], Sample]  # another random sample of the data set, after the steps before this one
+SampleSource = Callable[[Generator], Sample]  # another random sample of the data set, after the steps before this one
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Mosaic:
     """Four samples around a random point, each scaled to cover its quarter and cropped to it, with this probability."""
 
     probability: float
-    draw: Draw
+    draw: SampleSource
     method: ResizeMethod = "opencv"
 
     def __call__(self, sample: Sample, rng: Generator) -> Sample:
@@ -59,7 +59,7 @@ class CopyPaste:
     """
 
     probability: float
-    draw: Draw
+    draw: SampleSource
     least_visible: float = 0.1
     method: ResizeMethod = "opencv"
 

@@ -1,7 +1,7 @@
 """From settings and a data set to what a run starts with: classes of the data, loaders, a detector with weights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -11,9 +11,10 @@ from boxwright.config.schema import RCNN
 from boxwright.config.training import Train
 from boxwright.data.annotations import Annotations
 from boxwright.data.augment import Augmentation
-from boxwright.data.dataset import TargetRule
-from boxwright.data.formats.reading import find_splits, read_dataset, sources_of
-from boxwright.data.loader import TrainingLoader, training_loader
+from boxwright.data.dataset import SampleRule, TargetRule
+from boxwright.data.formats.reading import find_dataset
+from boxwright.data.loader import BatchRule, TrainingLoader, training_loader
+from boxwright.data.selection import SelectionRule
 from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World
 from boxwright.engine.input_rule import training_rule
@@ -41,14 +42,15 @@ def read_sets(config: Config, data: str | Path | None) -> Sets:
     root = config.data.root
     if data is None and config.data.train is None:
         raise ConfigError("nothing to train on: give a data folder, or data.train (and data.val) in the settings")
-    train = read_dataset(data or str(config.data.train), split="train", root=root, keypoints=keypoints)
+    found = find_dataset(data or str(config.data.train), root=root, keypoints=keypoints)
+    train = found.read("train")
     if not train.categories:
         raise DatasetError(f"{train.source}: no classes; every object needs one")
-    place = str(config.data.val) if data is None and config.data.val else data
-    if place is None or (data is not None and not _has_val(data, root, keypoints)):
+    if data is None and config.data.val:
+        found = find_dataset(config.data.val, root=root, keypoints=keypoints)
+    elif data is None or not found.has_val:
         return Sets(train, None)
-    val = read_dataset(place, split="val", root=root, keypoints=keypoints, class_names=train.class_names)
-    return Sets(train, val)
+    return Sets(train, found.read("val", class_names=train.class_names))
 
 
 def settings_for(config: Config, sets: Sets, data: str | Path | None) -> Config:
@@ -88,26 +90,17 @@ def make_loader(config: Config, annotations: Annotations, world: World, device: 
     """Batches of this process."""
     data, train = config.data, config.train
     assert isinstance(train.batch, int)
-    return training_loader(
-        annotations,
-        batch=train.batch // world.size,
-        rule=training_rule(config.model.input),
-        augmentation=Augmentation(**dict(data.augment)),
+    samples = SampleRule(
+        input=training_rule(config.model.input),
         targets=target_rule(config),
-        seed=train.seed,
-        rank=world.rank,
-        world_size=world.size,
-        workers=data.workers,
-        device=device,
-        only_with_objects=data.only_with_objects,
-        min_keypoints=data.min_keypoints,
-        classes=data.classes,
-        repeat_factor=data.repeat_factor,
-        aspect_grouping=data.aspect_grouping,
-        max_bad_share=data.max_bad_share,
-        shapes=data.shapes,
+        augmentation=Augmentation(**dict(data.augment)),
         reduced_decode=data.reduced_decode,
     )
+    batches = BatchRule(
+        size=train.batch // world.size, seed=train.seed, rank=world.rank, world_size=world.size, shapes=data.shapes
+    )
+    selection = SelectionRule(**{one.name: getattr(data, one.name) for one in fields(SelectionRule)})
+    return training_loader(annotations, samples, batches, selection, workers=data.workers, device=device)
 
 
 def target_rule(config: Config) -> TargetRule:
@@ -145,8 +138,3 @@ def make_detector(config: Config, *, device: torch.device, is_resumed: bool, say
         raise ConfigError(f"train.weights: nothing of {start} fits the model; is it of another architecture?")
     say(str(report))
     return detector
-
-
-def _has_val(data: str | Path, root: str | None, keypoints: bool) -> bool:
-    parts = [find_splits(part, root=root, keypoints=keypoints) for part in sources_of(data)]
-    return any(len(splits) > 1 and {"val", "minival"} & set(splits) for splits in parts)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from boxwright.data.formats.convert import FORMATS, convert_dataset, write_dataset
-from boxwright.data.formats.reading import find_splits, read_all_splits, read_dataset, read_splits
+from boxwright.data.formats.convert import FORMATS, write_dataset
+from boxwright.data.formats.reading import read_all_splits, read_dataset
 from boxwright.data.synth import generate
 from boxwright.errors import ConfigError, DatasetError
 from boxwright.geometry.masks import segment_to_bitmap
@@ -21,8 +21,8 @@ def shapes(tmp_path_factory):
     return folder
 
 
-def all_splits(folder):
-    return {name: read_splits([split]) for name, split in find_splits(folder).items()}
+def convert(source, out, **options):
+    return write_dataset(read_all_splits(source), out, **options)
 
 
 def objects_by_image(annotations):
@@ -56,10 +56,10 @@ TOLERANCE = {"coco": 0.0, "lvis": 0.0, "voc": 1e-4, "yolo": 1.5}
 
 @pytest.mark.parametrize("to", [name for name in FORMATS if name != "cityscapes"])
 def test_boxes_and_classes_survive_each_format(to, shapes, tmp_path):
-    before = all_splits(shapes)
-    conversion = convert_dataset(shapes, tmp_path / "out", to=to)
-    after = all_splits(tmp_path / "out")
-    assert conversion.splits == {name: len(part) for name, part in before.items()} == {"train": 4, "val": 2}
+    before = read_all_splits(shapes)
+    written = convert(shapes, tmp_path / "out", to=to)
+    after = read_all_splits(tmp_path / "out")
+    assert written.splits == {name: len(part) for name, part in before.items()} == {"train": 4, "val": 2}
     assert after.keys() == before.keys()
     for name, part in before.items():
         assert after[name].format == to
@@ -68,9 +68,9 @@ def test_boxes_and_classes_survive_each_format(to, shapes, tmp_path):
 
 
 def test_cityscapes_keeps_what_is_not_covered(shapes, tmp_path):
-    before = all_splits(shapes)
-    convert_dataset(shapes, tmp_path / "out", to="cityscapes")
-    after = all_splits(tmp_path / "out")
+    before = read_all_splits(shapes)
+    convert(shapes, tmp_path / "out", to="cityscapes")
+    after = read_all_splits(tmp_path / "out")
     assert after.keys() == before.keys()
     for name, part in before.items():
         assert set(after[name].class_names) <= set(part.class_names)
@@ -92,21 +92,21 @@ def union(annotations, index):
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(FORMATS, repeat=2)))
 def test_every_format_is_converted_into_every_other(first, second, shapes, tmp_path):
-    convert_dataset(shapes, tmp_path / "one", to=first, images="link")
-    conversion = convert_dataset(tmp_path / "one", tmp_path / "two", to=second, images="link")
-    assert conversion.splits == {"train": 4, "val": 2}
-    after = all_splits(tmp_path / "two")
+    convert(shapes, tmp_path / "one", to=first, images="link")
+    written = convert(tmp_path / "one", tmp_path / "two", to=second, images="link")
+    assert written.splits == {"train": 4, "val": 2}
+    after = read_all_splits(tmp_path / "two")
     assert all(part.problems == () for part in after.values())
     without_crowds = sum(len(rows) for part in after.values() for rows in objects_by_image(part).values())
     assert without_crowds == sum(
-        len(rows) for part in all_splits(tmp_path / "one").values() for rows in objects_by_image(part).values()
+        len(rows) for part in read_all_splits(tmp_path / "one").values() for rows in objects_by_image(part).values()
     )
 
 
 def test_names_lose_the_folders_of_the_old_layout(shapes, tmp_path):
-    convert_dataset(shapes, tmp_path / "one", to="yolo")
+    convert(shapes, tmp_path / "one", to="yolo")
     for to, place, count in (("yolo", "images/val", 2), ("voc", "JPEGImages", 6), ("coco", "images/val", 2)):
-        convert_dataset(tmp_path / "one", tmp_path / to, to=to)
+        convert(tmp_path / "one", tmp_path / to, to=to)
         assert len(list((tmp_path / to / place).glob("*.jpg"))) == count
 
 
@@ -114,10 +114,10 @@ def test_names_lose_the_folders_of_the_old_layout(shapes, tmp_path):
 def test_a_split_of_another_name_keeps_it(to, shapes, tmp_path):
     (shapes / "train.json").rename(shapes / "minival.json")
     try:
-        convert_dataset(shapes, tmp_path / "out", to=to)
+        convert(shapes, tmp_path / "out", to=to)
     finally:
         (shapes / "minival.json").rename(shapes / "train.json")
-    assert {name: len(part) for name, part in all_splits(tmp_path / "out").items()} == {"minival": 4, "val": 2}
+    assert {name: len(part) for name, part in read_all_splits(tmp_path / "out").items()} == {"minival": 4, "val": 2}
 
 
 def test_folders_that_tell_pictures_apart_stay(coco_folder, tmp_path, picture):
@@ -127,7 +127,7 @@ def test_folders_that_tell_pictures_apart_stay(coco_folder, tmp_path, picture):
     for number, size in ((7, (40, 60)), (9, (50, 30))):
         picture(folder / "images" / f"day {number}" / "images" / "a.png", size)
     for to in ("yolo", "coco", "voc"):
-        convert_dataset(folder, tmp_path / to, to=to)
+        convert(folder, tmp_path / to, to=to)
         found = read_dataset(tmp_path / to)
         assert (len(found), found.problems) == (2, ())
         assert sorted(len(rows) for rows in map(found.objects, range(2))) == [1, 2 if to == "coco" else 1]
@@ -135,13 +135,13 @@ def test_folders_that_tell_pictures_apart_stay(coco_folder, tmp_path, picture):
 
 def test_objects_are_counted_without_those_left_out(shapes, tmp_path):
     for to in FORMATS:
-        conversion = convert_dataset(shapes, tmp_path / to, to=to)
-        after = all_splits(tmp_path / to)
-        assert conversion.objects == sum(part.num_objects for part in after.values())
+        written = convert(shapes, tmp_path / to, to=to)
+        after = read_all_splits(tmp_path / to)
+        assert written.objects == sum(part.num_objects for part in after.values())
 
 
 def test_masks_survive_yolo_to_the_area(shapes, tmp_path):
-    convert_dataset(shapes, tmp_path / "out", to="yolo")
+    convert(shapes, tmp_path / "out", to="yolo")
     before, after = read_dataset(shapes), read_dataset(tmp_path / "out")
     stems = {path.stem: index for index, path in enumerate(paths_of(after))}
     for index, path in enumerate(paths_of(before)):
@@ -153,7 +153,7 @@ def test_masks_survive_yolo_to_the_area(shapes, tmp_path):
 
 def test_keypoints_go_to_yolo_and_back(tmp_path):
     generate(tmp_path / "set", kind="figures", images=3, seed=5, size=160, val_fraction=0.0)
-    convert_dataset(tmp_path / "set", tmp_path / "yolo", to="yolo")
+    convert(tmp_path / "set", tmp_path / "yolo", to="yolo")
     before, after = read_dataset(tmp_path / "set"), read_dataset(tmp_path / "yolo")
     assert after.keypoint_names == before.keypoint_names
     assert set(after.flip_pairs) == {tuple(sorted(pair)) for pair in before.flip_pairs}
@@ -174,7 +174,7 @@ def test_keypoints_in_one_split_alone_go_to_yolo_and_back(tmp_path):
     for entry in content["annotations"]:
         entry.pop("keypoints", None)
     (tmp_path / "set" / "train.json").write_text(json.dumps(content))
-    convert_dataset(tmp_path / "set", tmp_path / "yolo", to="yolo")
+    convert(tmp_path / "set", tmp_path / "yolo", to="yolo")
     train, val = (read_dataset(tmp_path / "yolo", split=split) for split in ("train", "val"))
     assert (train.problems, val.problems) == ((), ())
     assert train.num_keypoints == val.num_keypoints == 17
@@ -188,24 +188,24 @@ def test_boxes_that_are_not_finite_are_left_out_and_counted(to, coco_folder, tmp
             content["images"][0].update(note=math.inf),
         )
     )
-    conversion = convert_dataset(folder, tmp_path / "out", to=to)
-    assert conversion.losses["objects whose box is not finite, left out"] == 1
+    written = convert(folder, tmp_path / "out", to=to)
+    assert written.losses["objects whose box is not finite, left out"] == 1
     after = read_dataset(tmp_path / "out")
-    assert (after.num_objects, after.problems) == (conversion.objects, ())
+    assert (after.num_objects, after.problems) == (written.objects, ())
     if to == "coco":
         assert after.image(0).extra == {"license": 3, "note": None}
 
 
 def test_classes_that_are_background_in_cityscapes_are_counted(coco_folder, tmp_path):
     folder = coco_folder(lambda content: content["categories"][0].update(name="road"))
-    losses = convert_dataset(folder, tmp_path / "out", to="cityscapes").losses
+    losses = convert(folder, tmp_path / "out", to="cityscapes").losses
     assert losses["objects of classes that are background in Cityscapes"] == 2
 
 
 def test_what_is_lost_is_counted(shapes, tmp_path):
-    before = all_splits(shapes)
+    before = read_all_splits(shapes)
     infos = [info for part in before.values() for index in range(len(part)) for info in part.objects(index)]
-    losses = convert_dataset(shapes, tmp_path / "out", to="voc").losses
+    losses = convert(shapes, tmp_path / "out", to="voc").losses
     assert losses["masks (VOC's XML has boxes only)"] == sum(info.segment is not None for info in infos)
     assert losses["crowd regions, left out (VOC has none)"] == sum(info.is_crowd for info in infos)
 
@@ -213,7 +213,7 @@ def test_what_is_lost_is_counted(shapes, tmp_path):
 def test_pictures_are_copied_or_linked_and_never_changed(shapes, tmp_path):
     before = {path.name: path.read_bytes() for path in (shapes / "images").iterdir()}
     for mode in ("copy", "link"):
-        convert_dataset(shapes, tmp_path / mode, to="coco", images=mode)
+        convert(shapes, tmp_path / mode, to="coco", images=mode)
         written = list((tmp_path / mode / "images").rglob("*.jpg"))
         assert {path.name: path.read_bytes() for path in written} == before
         assert all(path.is_symlink() == (mode == "link") for path in written)
@@ -222,16 +222,16 @@ def test_pictures_are_copied_or_linked_and_never_changed(shapes, tmp_path):
 def test_a_missing_picture_is_left_out_and_counted(coco_folder, tmp_path):
     folder = coco_folder()
     (folder / "images" / "a.png").unlink()
-    conversion = convert_dataset(folder, tmp_path / "out", to="coco")
-    assert conversion.plain()["losses"] == {"images whose file does not exist, left out": 1}
-    assert conversion.splits == {"train": 1}
+    written = convert(folder, tmp_path / "out", to="coco")
+    assert written.plain()["losses"] == {"images whose file does not exist, left out": 1}
+    assert written.splits == {"train": 1}
 
 
 def test_pictures_that_lie_elsewhere_are_an_error_and_nothing_is_written(coco_folder, tmp_path):
     folder = coco_folder()
     (folder / "images").rename(tmp_path / "elsewhere")
     with pytest.raises(DatasetError, match=r"none of the 2 pictures exists; first looked for: .*a\.png"):
-        convert_dataset(folder, tmp_path / "out", to="coco")
+        convert(folder, tmp_path / "out", to="coco")
     assert not (tmp_path / "out").exists()
 
 
@@ -274,25 +274,25 @@ def test_pictures_outside_are_copied_where_that_is_allowed(coco_folder, tmp_path
 
 def test_a_name_that_points_outside_stays_below_the_new_folder(coco_folder, tmp_path):
     folder = coco_folder(lambda content: content["images"][0].update(file_name="../images/a.png"))
-    convert_dataset(folder, tmp_path / "out", to="coco")
+    convert(folder, tmp_path / "out", to="coco")
     assert (tmp_path / "out" / "images" / "train" / "a.png").is_file()
 
 
 def test_a_full_folder_is_never_written_into(shapes, tmp_path):
     (tmp_path / "mine.txt").write_text("")
     with pytest.raises(DatasetError, match="exists and is not an empty folder; name a new one"):
-        convert_dataset(shapes, tmp_path, to="coco")
+        convert(shapes, tmp_path, to="coco")
 
 
 def test_an_unknown_format_is_named(shapes, tmp_path):
     with pytest.raises(ConfigError, match="format is 'csv'; expected one of coco, lvis, voc, cityscapes, yolo"):
-        convert_dataset(shapes, tmp_path / "out", to="csv")
+        convert(shapes, tmp_path / "out", to="csv")
 
 
 @pytest.mark.parametrize("name", ["bccd", "coco_person_kp"])
 @pytest.mark.parametrize("to", ["voc", "yolo", "lvis"])
 def test_real_sets_keep_their_boxes(name, to, real, tmp_path):
     folder = real(name)
-    convert_dataset(folder / "val.json", tmp_path / "out", to=to, images="link")
+    convert(folder / "val.json", tmp_path / "out", to=to, images="link")
     before, after = read_dataset(folder, split="val"), read_dataset(tmp_path / "out", split="val")
     assert_same_objects(objects_by_image(after), objects_by_image(before), 1e-3)

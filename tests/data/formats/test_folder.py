@@ -6,7 +6,7 @@ import pytest
 
 from boxwright.data.formats.folder import canonical_split, recognise
 from boxwright.data.formats.known import find_known
-from boxwright.data.formats.reading import find_split, find_splits, read_all_splits, read_dataset
+from boxwright.data.formats.reading import find_dataset, find_splits, read_all_splits, read_dataset
 from boxwright.errors import DatasetError
 
 EMPTY = '{"images": [], "annotations": [], "categories": []}'
@@ -72,7 +72,9 @@ def test_the_halves_of_val2014_share_its_pictures(tmp_path):
     found = places(tmp_path)
     assert found["minival"][2] == found["valminusminival"][2] == "coco_val2014"
     assert found["train"][2] == "coco_train2014"
-    assert find_split(tmp_path, split="val").name == "minival"
+    minival = tmp_path / "annotations" / "instances_minival2014.json"
+    minival.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    assert read_dataset(tmp_path, split="val").source == str(minival)
 
 
 def test_roboflow_s_coco_layout(tmp_path):
@@ -194,6 +196,22 @@ def test_sets_are_joined_split_by_split(coco_folder):
     assert len(read_dataset(f"{first},{second}", split="val")) == 2
     with pytest.raises(DatasetError, match="one has no split 'test'"):
         read_dataset(f"{first},{second}", split="test")
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "expected"),
+    [
+        (["train.json", "val.json"], ".", True),
+        (["instances_train2014.json", "instances_minival2014.json"], ".", True),
+        (["train.json", "test.json"], ".", False),
+        (["val.json"], ".", False),  # a single split is what is trained on
+        (["train.json", "val.json"], "val.json", False),
+    ],
+)
+def test_what_is_found_tells_whether_there_is_a_part_to_measure_on(files, source, expected, tmp_path):
+    touch(tmp_path, "a.jpg", *files)
+    assert find_dataset(tmp_path / source).has_val == expected
+    assert find_dataset(f"{tmp_path / source},{tmp_path / source}").has_val == expected
 
 
 def test_a_folder_s_own_name_may_hold_a_comma(coco_folder):

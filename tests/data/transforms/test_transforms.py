@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from boxwright.data.augment import Augmentation, InputRule, crop_to_aspect, plain_steps, to_network
-from boxwright.data.network_input import Prepared
+from boxwright.data.augment import Augmentation, crop_to_aspect, plain_steps, to_network
+from boxwright.data.network_input import InputRule, Prepared
 from boxwright.data.sample import Sample
 from boxwright.data.transforms.albumentations import AlbumentationsStep
 from boxwright.data.transforms.colour import Blur, ColourJitter, Cutout

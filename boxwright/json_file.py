@@ -1,8 +1,10 @@
-"""JSON files of annotations: read with errors that name the file, written whole or not at all."""
+"""JSON files: read with errors that name the file, written whole or not at all."""
 
 import gc
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +12,39 @@ from boxwright.errors import DatasetError
 from boxwright.files import atomic_write
 
 
-def read_json_object(path: Path, *, what: str) -> dict[str, Any]:
-    """The object at the top of a file; `what` says in the error what was expected there."""
+def read_json(path: str | Path) -> Any:
+    """The content of a file; a DatasetError where it is not there, cannot be read or is not JSON."""
     try:
-        text = path.read_bytes()
+        text = Path(path).read_bytes()
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist") from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    was_collecting = gc.isenabled()
-    gc.disable()  # millions of new lists hold no cycles, and the collector would walk them again and again
     try:
-        content = json.loads(text)
+        with collector_paused():
+            return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON: {error}") from error
-    finally:
-        if was_collecting:
-            gc.enable()
+
+
+def read_json_object(path: str | Path, *, what: str) -> dict[str, Any]:
+    """The object at the top of a file; `what` says in the error what was expected there."""
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DatasetError(f"{path} holds a {type(content).__name__}; expected {what}")
     return content
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """A million new lists make the cycle collector walk them all again and again; they hold no cycles."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def write_json(path: Path, content: Any) -> None:
