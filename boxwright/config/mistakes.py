@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -10,11 +10,21 @@ from pydantic_core import ErrorDetails
 
 from boxwright.errors import ConfigError
 
+Checked = TypeVar("Checked", bound=BaseModel)
+MOST = 20  # mistakes told at once; a file that is something else altogether may have thousands
 
-def config_error(error: ValidationError, *, root: type[BaseModel], content: Any, where: str) -> ConfigError:
-    """One ConfigError for all mistakes found in `content` when it was read as a `root`."""
+
+def checked(kind: type[Checked], content: Any, *, where: str) -> Checked:
+    """`content` as settings of this kind; one ConfigError tells all mistakes in it. `where` names it there."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _config_error(error.errors(), kind, content, where) from error
+
+
+def _config_error(details: list[ErrorDetails], root: type[BaseModel], content: Any, where: str) -> ConfigError:
     lines: list[str] = []
-    for detail in error.errors():
+    for detail in details[:MOST]:
         line = _sentence(detail, root, content)
         start, expected, rest = line.partition("; expected ")
         if expected and lines and lines[-1].startswith(start + expected):
@@ -23,7 +33,12 @@ def config_error(error: ValidationError, *, root: type[BaseModel], content: Any,
             lines.append(line)
     if len(lines) == 1:
         return ConfigError(f"{where}: {lines[0]}")
-    return ConfigError("\n  ".join([f"{where}: {len(lines)} mistakes in the settings", *lines]))
+    many = (
+        f"{len(details)} mistakes in the settings, of which the first are"
+        if details[MOST:]
+        else f"{len(lines)} mistakes in the settings"
+    )
+    return ConfigError("\n  ".join([f"{where}: {many}", *lines]))
 
 
 def known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -57,16 +72,23 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel], content: Any) -> str:
         case "missing":
             return f"{path}: must be given"
         case "literal_error":
-            close = difflib.get_close_matches(str(detail["input"]), _literals(context["expected"]), n=1)
+            close = difflib.get_close_matches(value.strip("'"), _literals(context["expected"]), n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             return f"{path}: got {value}; expected {context['expected'].replace(chr(39), '')}{hint}"
         case "union_tag_invalid":
             tags = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
-            close = difflib.get_close_matches(context["tag"], tags, n=1)
+            tag = _cut(context["tag"])
+            close = difflib.get_close_matches(tag, tags, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            return f"{_join(path, 'kind')}: got {context['tag']!r}; expected one of {', '.join(tags)}{hint}"
+            return f"{_join(path, 'kind')}: got {tag!r}; expected one of {', '.join(tags)}{hint}"
         case "union_tag_not_found":
             return f"{_join(path, 'kind')}: must be given"
+        case "too_long":
+            return f"{path}: has {context['actual_length'] or 'more'} entries; expected at most {context['max_length']}"
+        case "string_too_long":
+            return f"{path}: got {value}; expected at most {context['max_length']} characters"
+        case "tuple_type":
+            return f"{path}: got {value}; expected list"
         case "value_error":
             return f"{path}: {context['error']}" if path else str(context["error"])
         case _:
@@ -87,12 +109,10 @@ def _walk(location: tuple[int | str, ...], root: type[BaseModel], content: Any) 
             field, parts = model.model_fields[step], [*parts, step]
             model, here = _model_for(field, inner), inner
         else:
-            if isinstance(step, str) and step.startswith(
-                ("function-", "list[", "constrained-", "literal[", "int", "str")
-            ):
+            if isinstance(step, str) and step.startswith(("constrained-", "literal[", "int", "str")):
                 continue  # pydantic's name for one arm of a plain union
-            parts = [*parts, str(step)]
-            here = here[step] if isinstance(here, list) and isinstance(step, int) and step < len(here) else None
+            parts = [*parts, _shown_key(step)]
+            here = here[step] if isinstance(here, list | tuple) and isinstance(step, int) and step < len(here) else None
             if not (isinstance(here, dict) and model is not None and isinstance(step, int)):
                 continue
     return ".".join(parts), model
@@ -120,7 +140,18 @@ def _literals(expected: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # numbers of thousands of digits, deep nests
+        return "something too large to write out"
+
+
+def _shown_key(key: int | str) -> str:
+    text = str(key)
+    return _cut(text if text.isprintable() else repr(text))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from boxwright import ops
-from boxwright.config.parts import RPN
-from boxwright.config.testing import AugmentedTest
+from boxwright.config import parts, testing
 from boxwright.data.image import RgbImage
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import clip_boxes, flip_boxes, scale_boxes
@@ -70,7 +69,7 @@ class View:
 def detect_augmented(
     detector: "Detector",
     picture: RgbImage,
-    settings: AugmentedTest,
+    settings: testing.AugmentedTest,
     *,
     proposals: Tensor | None = None,
     flip_pairs: FlipPairs | None = None,
@@ -91,7 +90,7 @@ def detect_augmented(
     return detector.to_original([raw], views[0].batch)[0]
 
 
-def make_views(detector: "Detector", picture: RgbImage, settings: AugmentedTest) -> list[View]:
+def make_views(detector: "Detector", picture: RgbImage, settings: testing.AugmentedTest) -> list[View]:
     offset = detector.config.model.conventions.box_offset
     views = []
     for short in settings.short_sides:
@@ -148,13 +147,13 @@ def _average(detector: "Detector", views: Sequence[View], proposals: Tensor | No
 
 
 def _regions(detector: "Detector", model: RCNN, views: Sequence[View]) -> Tensor:
-    """(R, 4) in the original image: the proposals of all views, suppressed together by the rule of the RPN."""
+    """(R, 4) in the original image: the proposals of all views, suppressed together by the rule of the parts.RPN."""
     settings = detector.config.model
     assert settings.kind == "rcnn"
     found = [(view, model.find(view.batch).proposals.of_image(0)) for view in views]
     boxes = torch.cat([view.to_original(boxes) for view, (boxes, _) in found])
     logits = torch.cat([logits for _, (_, logits) in found])
-    if not isinstance(settings.proposals, RPN):
+    if not isinstance(settings.proposals, parts.RPN):
         return boxes
     kept = ops.nms(
         boxes,

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from boxwright.config.parts import Input
+from boxwright.config import parts
 from boxwright.data.augment import InputRule
 
 
-def training_rule(settings: Input) -> InputRule:
+def training_rule(settings: parts.Input) -> InputRule:
     """How pictures become the network's input in training."""
     resize = settings.resize
     return InputRule(
@@ -18,13 +18,13 @@ def training_rule(settings: Input) -> InputRule:
     )
 
 
-def evaluation_rule(settings: Input) -> InputRule:
+def evaluation_rule(settings: parts.Input) -> InputRule:
     """How they do at test."""
     resize = settings.resize
     return InputRule(short=(resize.short_test,), long=resize.long_test, pad_to=settings.pad_to, **pixel_rule(settings))
 
 
-def pixel_rule(settings: Input) -> dict[str, Any]:
+def pixel_rule(settings: parts.Input) -> dict[str, Any]:
     """What holds whatever the size, as keywords of `InputRule` and `prepare`."""
     return {
         "method": settings.resize.method,

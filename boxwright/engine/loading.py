@@ -8,7 +8,7 @@ from typing import TypedDict
 import torch
 from torch import nn
 
-from boxwright.config import Config, dump, override
+from boxwright.config import Config, dump
 from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.unfilled import UnfilledParameters
 from boxwright.errors import ConfigError, WeightsError
@@ -76,7 +76,7 @@ def detector_of(
         config = _config_of(weights, where)
     settings = config if isinstance(config, Config) else load_config(config)
     if len(weights.class_names) == settings.model.num_classes:
-        settings = override(settings, [f"model.class_names={list(weights.class_names)!r}"])
+        settings = settings.with_(model=settings.model.with_(class_names=weights.class_names))
     with UnfilledParameters():
         detector = _detector(settings, device=device, precision=precision, overrides=overrides)
     report = load_state(detector.model, weights)
@@ -135,7 +135,7 @@ def _detector(
     config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]
 ) -> Detector:
     """With random weights."""
-    return Detector(config=override(config, overrides), device=pick_device(device), precision=precision)
+    return Detector(config=config.with_(*overrides), device=pick_device(device), precision=precision)
 
 
 def _of_run(source: str | Path | Config) -> str | Path | Config:

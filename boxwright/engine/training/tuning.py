@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boxwright.config import Config
-from boxwright.config.training import Constant, Schedule, WarmUp
+from boxwright.config import Config, training
 from boxwright.data.annotations import Annotations
 from boxwright.data.stats import anchor_fit, anchor_shapes, box_table, network_scales
 from boxwright.engine.distributed import World
@@ -62,10 +61,10 @@ def sweep_rates(
     settings = settings_for(config, sets, data)
     if not isinstance(settings.train.batch, int):
         raise ConfigError("train.batch=auto cannot be swept; give a number")
-    flat = Schedule(max_steps=steps, decay=Constant(), warm_up=WarmUp(steps=0))
+    flat = training.Schedule(max_steps=steps, decay=training.Constant(), warm_up=training.WarmUp(steps=0))
     train = recipe_for(settings.train, World(), batch=settings.train.batch, say=say)
-    train = train.model_copy(update={"schedule": flat, "stages": [], "non_finite": "stop"})
-    settings = settings.model_copy(update={"train": train})
+    train = train.with_(schedule=flat, stages=(), non_finite="stop")
+    settings = settings.with_(train=train)
     detector = make_detector(settings, device=device, is_resumed=False, say=say)
     learner = Learner(detector=detector, train=train, world=World())
     batches = iter(make_loader(settings, sets.train, World(), device))
@@ -74,7 +73,7 @@ def sweep_rates(
     losses: list[float] = []
     mean = 0.0
     for step in range(steps):
-        learner.train = train.model_copy(update={"lr": low * factor**step})
+        learner.train = train.with_(lr=low * factor**step)
         try:
             result = learner.step([next(batches) for _ in range(train.accumulate)], step)
         except NonFiniteError:
@@ -113,7 +112,7 @@ def fit_anchors(config: Config, annotations: Annotations) -> AnchorFit:
     flat = [round(math.exp(value), 1) for value in centres]
     sizes = [flat[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
     ratios = [_ratios(table.height / table.width)]
-    fitted = anchor_shapes(anchors.model_copy(update={"sizes": sizes, "aspect_ratios": ratios}), resize)
+    fitted = anchor_shapes(anchors.with_(sizes=sizes, aspect_ratios=ratios), resize)
     before, after = (_coverage(anchor_fit(annotations, table, one)) for one in (present, fitted))
     return AnchorFit(sizes, ratios, before, after)
 

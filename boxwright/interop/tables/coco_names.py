@@ -1,6 +1,6 @@
 """The names of COCO's classes, for models whose source leaves them to the data set."""
 
-from boxwright.config import Config, override
+from boxwright.config import Config
 
 _IDS = (*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91))
 COCO_NAMES: tuple[str, ...] = (
@@ -33,7 +33,7 @@ def with_coco_names(config: Config, *, weights: str = "") -> Config:
             names = list(COCO_NAMES)
         case 90:  # torchvision's: the ids themselves, of which ten are nothing
             names = [_NAMED.get(number, f"unused {number}") for number in range(1, 91)]
-    return override(config, [f"model.class_names={names!r}"]) if names else config
+    return config.with_(model=model.with_(class_names=names))
 
 
 def _is_coco(config: Config) -> bool:
