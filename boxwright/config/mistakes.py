@@ -33,29 +33,25 @@ def _config_error(details: list[ErrorDetails], root: type[BaseModel], content: A
             lines.append(line)
     if len(lines) == 1:
         return ConfigError(f"{where}: {lines[0]}")
-    many = (
-        f"{len(details)} mistakes in the settings, of which the first are"
-        if details[MOST:]
-        else f"{len(lines)} mistakes in the settings"
-    )
-    return ConfigError("\n  ".join([f"{where}: {many}", *lines]))
+    count = f"{len(details)} mistakes in the settings, the first {MOST}:" if details[MOST:] else ""
+    return ConfigError("\n  ".join([f"{where}: {count or f'{len(lines)} mistakes in the settings'}", *lines]))
 
 
-def known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted path of the schema, unions spread out."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for part in _models(field.annotation):
-            yield from known_paths(part, f"{prefix}{name}.")
+            yield from _known_paths(part, f"{prefix}{name}.")
 
 
-def nearest_setting(path: str, root: type[BaseModel], siblings: list[str]) -> str:
+def _nearest_setting(path: str, root: type[BaseModel], siblings: list[str]) -> str:
     """A hint that ends a sentence on an unknown setting: a similar sibling, or the same name elsewhere."""
     parent, _, name = path.rpartition(".")
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {'.'.join(filter(None, (parent, close[0])))}?"
-    elsewhere = sorted({known for known in known_paths(root) if known.rpartition(".")[2] == name}, key=len)
+    elsewhere = sorted({known for known in _known_paths(root) if known.rpartition(".")[2] == name}, key=len)
     if elsewhere:
         return f"; did you mean {elsewhere[0]}?"
     return f"; there are {', '.join(siblings)}" if siblings else ""
@@ -68,19 +64,15 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel], content: Any) -> str:
     match detail["type"]:
         case "extra_forbidden":
             siblings = list(model.model_fields) if model else []
-            return f"{path}: no such setting (value {value}){nearest_setting(path, root, siblings)}"
+            return f"{path}: no such setting (value {value}){_nearest_setting(path, root, siblings)}"
         case "missing":
             return f"{path}: must be given"
         case "literal_error":
-            close = difflib.get_close_matches(value.strip("'"), _literals(context["expected"]), n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            return f"{path}: got {value}; expected {context['expected'].replace(chr(39), '')}{hint}"
+            known = context["expected"].replace("'", "")
+            return f"{path}: got {value}; expected {known}{_hint(value, known.replace(' or ', ', '))}"
         case "union_tag_invalid":
-            tags = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
-            tag = _cut(context["tag"])
-            close = difflib.get_close_matches(tag, tags, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            return f"{_join(path, 'kind')}: got {tag!r}; expected one of {', '.join(tags)}{hint}"
+            value, known = _shown(context["tag"]), context["expected_tags"].replace("'", "")
+            return f"{_join(path, 'kind')}: got {value}; expected one of {known}{_hint(value, known)}"
         case "union_tag_not_found":
             return f"{_join(path, 'kind')}: must be given"
         case "too_long":
@@ -135,8 +127,9 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(part)
 
 
-def _literals(expected: str) -> list[str]:
-    return [part.strip("' ") for part in expected.replace(" or ", ",").split(",")]
+def _hint(shown: str, known: str) -> str:
+    close = difflib.get_close_matches(shown.strip("'"), known.split(", "), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _shown(value: Any) -> str:

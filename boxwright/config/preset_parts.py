@@ -18,6 +18,24 @@ def detectron_recipe(
     return training.Train(batch=16, reference_batch=16, lr=lr, schedule=schedule)
 
 
+def small_recipe() -> training.Train:
+    """From scratch on one small machine: AdamW, batches of 4, 1,500 steps."""
+    return training.Train(
+        batch=4,
+        lr=0.001,
+        weight_decay=0.05,
+        weight_decay_bias=0.0,
+        optimizer=training.AdamW(),
+        clip="norm",
+        clip_limit=5.0,
+        schedule=training.Schedule(
+            max_steps=1500, decay=training.Cosine(), warm_up=training.WarmUp(steps=100, factor=0.01)
+        ),
+        checkpoint_every=250,
+        evaluate_every=500,
+    )
+
+
 def fpn_proposals(family: Family) -> parts.RPN:
     kept = {"keypoint_rcnn": 1500, "cascade_rcnn": 2000, "cascade_mask_rcnn": 2000}.get(family, 1000)
     return parts.RPN(post_nms_top_k=parts.TrainTest(train=kept, test=1000))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Literal
 
-from boxwright.config import parts, schema, training
+from boxwright.config import parts, schema
 from boxwright.config.conventions import DETECTRON, DETECTRON2, MMDETECTION, TORCHVISION
 from boxwright.config.preset_parts import (
     Family,
@@ -19,6 +19,7 @@ from boxwright.config.preset_parts import (
     one_level_proposals,
     retina_anchors,
     rgb_input,
+    small_recipe,
     torchvision_box_head,
     torchvision_pooling,
     torchvision_proposals,
@@ -306,21 +307,7 @@ def small() -> Config:
             pooling=parts.Pooling(size=14, sampling_ratio=2, canonical_size=112),
         ),
     )
-    train = training.Train(
-        batch=4,
-        lr=0.001,
-        weight_decay=0.05,
-        weight_decay_bias=0.0,
-        optimizer=training.AdamW(),
-        clip="norm",
-        clip_limit=5.0,
-        schedule=training.Schedule(
-            max_steps=1500, decay=training.Cosine(), warm_up=training.WarmUp(steps=100, factor=0.01)
-        ),
-        checkpoint_every=250,
-        evaluate_every=500,
-    )
-    return Config(model=model, train=train)
+    return Config(model=model, train=small_recipe())
 
 
 def _with_efficientnet(config: Config, variant: int) -> Config:
