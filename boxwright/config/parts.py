@@ -3,7 +3,7 @@
 Channels and strides that follow from another part are not repeated here; `models/build.py` derives them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -81,6 +81,13 @@ class ResNet(Settings):
     """c5 keeps the stride of c4 and dilates its 3x3 convolutions (DC5)."""
     deformable: Deformable | None = None
     zero_init_residual: bool = False
+
+    @model_validator(mode="after")
+    def _is_not_too_wide(self) -> Self:
+        width = self.groups * self.width_per_group
+        if width > 4096:
+            raise ValueError(f"groups x width_per_group is {width}; the widest may have 4096 (32x48d has 1536)")
+        return self
 
 
 class EfficientNet(Settings):
@@ -367,7 +374,7 @@ class Resize(Settings):
     long_test: Side = 1333
 
     @model_validator(mode="after")
-    def _range_has_two_ends(self) -> "Resize":
+    def _range_has_two_ends(self) -> Self:
         if self.short_train_mode == "range" and len(self.short_train) != 2:
             raise ValueError(
                 f"short_train is {list(self.short_train)}; with short_train_mode range give [lowest, highest]"

@@ -180,6 +180,10 @@ def test_class_names_are_kept_as_they_are():
             "model.proposals.pre_nms_top_k.test=1000001",
             "model.proposals.pre_nms_top_k.test: got 1000001; expected less than or equal to 1000000",
         ),
+        (
+            "model.backbone={kind: resnet, groups: 64, width_per_group: 65}",
+            "model.backbone: groups x width_per_group is 4160; the widest may have 4096 (32x48d has 1536)",
+        ),
         ("train.lr=2000000.5", "train.lr: got 2000000.5; expected less than or equal to 1000000"),
         (f"train.weights={'x' * 5000}", f"train.weights: got '{'x' * 56}...; expected at most 4096 characters"),
         (f"model.class_names={['x'] * 20001}", "model.class_names: has 20001 entries; expected at most 20000"),
