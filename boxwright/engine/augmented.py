@@ -147,7 +147,7 @@ def _average(detector: "Detector", views: Sequence[View], proposals: Tensor | No
 
 
 def _regions(detector: "Detector", model: RCNN, views: Sequence[View]) -> Tensor:
-    """(R, 4) in the original image: the proposals of all views, suppressed together by the rule of the parts.RPN."""
+    """(R, 4) in the original image: the proposals of all views, suppressed together by the rule of the RPN."""
     settings = detector.config.model
     assert settings.kind == "rcnn"
     found = [(view, model.find(view.batch).proposals.of_image(0)) for view in views]
