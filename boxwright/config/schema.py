@@ -4,12 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from boxwright.config import parts
+from boxwright.config import parts, testing, training
 from boxwright.config.bounds import Channels, Classes, ClassNames, Fraction, Regions, UpTo64
 from boxwright.config.conventions import Conventions
 from boxwright.config.settings import Settings
-from boxwright.config.testing import Selection
-from boxwright.config.training import Data, Train
 
 
 class RCNN(Settings):
@@ -89,9 +87,9 @@ Model = Annotated[RCNN | RetinaNet, Field(discriminator="kind")]
 
 class Config(Settings):
     model: Model
-    data: Data = Data()
-    train: Train = Train()
-    test: Selection = Selection()
+    data: training.Data = training.Data()
+    train: training.Train = training.Train()
+    test: testing.Selection = testing.Selection()
 
 
 def _check_names(names: ClassNames, num_classes: int) -> None:
