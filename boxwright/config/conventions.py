@@ -6,6 +6,7 @@ field says who does what: D = Detectron and Detectron.pytorch, D2 = Detectron2, 
 
 from typing import Literal
 
+from boxwright.config.bounds import Amount, Fraction, Number
 from boxwright.config.settings import Settings
 
 
@@ -56,7 +57,7 @@ class Conventions(Settings):
     """The keypoint head trains on the positives of the box head's sample (D2, T), or samples anew among all regions
     that match an object with a visible keypoint (D)."""
 
-    keypoint_offset: float = 0.5
+    keypoint_offset: Number = 0.5
     """Keypoints are annotated as pixel indices; this is added to both coordinates in the original image to make them
     places (D2 0.5; D, T 0). Keypoints that are found keep it."""
 
@@ -78,7 +79,7 @@ class Conventions(Settings):
     """Heatmaps are enlarged by interpolation (D2, M, T) or by a fixed kernel that sees zeros at the border (D)."""
 
     # pooling
-    level_epsilon: float = 1e-8
+    level_epsilon: Fraction = 1e-8
     """Added to sqrt(area) / canonical size in the level rule (D2 1e-8; D, M, T 1e-6)."""
     level_epsilon_place: Literal["inside", "outside"] = "inside"
     """The epsilon stands inside log2 (D, D2, M) or is added to the logarithm (T)."""
@@ -90,7 +91,7 @@ class Conventions(Settings):
     """Where the box head lives: regions are matched, decoded, clipped and suppressed in the network frame (D2, T;
     M with a mask head) or in the original image (D); or decoded and clipped in the network frame and suppressed in
     the original image (M without a mask head)."""
-    detection_min_size: float = 0.0
+    detection_min_size: Amount = 0.0
     """Detections with a side below this many pixels of the network frame are dropped before NMS (T: 0.01)."""
     dense_clip: Literal["before_nms", "after_nms"] = "after_nms"
     """RetinaNet's boxes are clipped to the image before NMS (M, T) or only on their way back (D2)."""

@@ -1,13 +1,11 @@
-"""Settings in and out: our own YAML, presets, dotted overrides, differences, the JSON schema."""
+"""Settings in and out: our own YAML, presets, differences, the JSON schema."""
 
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from boxwright.config.mistakes import config_error
+from boxwright.config.mistakes import checked
 from boxwright.config.presets import preset, preset_names
 from boxwright.config.schema import Config
 from boxwright.config.yaml_text import parse_yaml, write_yaml
@@ -25,11 +23,12 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     text = str(source)
     if text in preset_names():
-        return override(preset(text), overrides)
+        return preset(text).with_(*overrides)
     path = Path(source)
     if not _is_file(path):
         raise ConfigError(f"{text}: neither a file nor a preset{_nearest_preset(text)}")
-    return override(parse_config(_read(path), where=text, folder=path.parent, bases=(path.resolve(),)), overrides)
+    config = parse_config(_read(path), where=text, folder=path.parent, bases=(path.resolve(),))
+    return config.with_(*overrides)
 
 
 def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tuple[Path, ...] = ()) -> Config:
@@ -50,23 +49,7 @@ def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tu
 
 
 def validate(content: Any, *, where: str) -> Config:
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise config_error(error, root=Config, content=content, where=where) from error
-
-
-def override(config: Config, overrides: Sequence[str]) -> Config:
-    """A copy of `config` with dotted changes. A new `kind` starts that part afresh from its defaults."""
-    if not overrides:
-        return config
-    content = dump_plain(config)
-    mistakes = [mistake for text in overrides if (mistake := _apply(content, text))]
-    if mistakes:
-        raise ConfigError(
-            "\n  ".join([f"{len(mistakes)} overrides do not fit", *mistakes]) if mistakes[1:] else mistakes[0]
-        )
-    return validate(content, where="overrides")
+    return checked(Config, content, where=where)
 
 
 def dump(config: Config) -> str:
@@ -126,33 +109,6 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as text ({error})") from error
-
-
-def _apply(content: dict[str, Any], text: str) -> str | None:
-    """Writes one override into plain settings; returns what is wrong with it, if the schema could not say it better."""
-    path, equals, value_text = text.partition("=")
-    if not equals or not path.strip():
-        return f"override {text!r}: write it as dotted.key=value"
-    *parents, name = path.strip().split(".")
-    here: Any = content
-    for depth, step in enumerate([*parents, name]):
-        if isinstance(here, list) and not (step.isdigit() and int(step) < len(here)):
-            return f"override {text!r}: {'.'.join(parents[:depth])} is a list of {len(here)}; give an index below that"
-        if not isinstance(here, dict | list):
-            return f"override {text!r}: {'.'.join(parents[:depth])} is {here!r}, which has no parts"
-        if depth == len(parents):
-            break
-        if isinstance(here, dict) and here.get(step) is None:
-            here[step] = {}  # a part that was off is switched on by setting something in it
-        here = here[int(step)] if isinstance(here, list) else here[step]
-    value = parse_yaml(value_text, where=f"override {text!r}")
-    if isinstance(here, list):
-        here[int(name)] = value
-        return None
-    if name == "kind" and here.get("kind") != value:
-        here.clear()
-    here[name] = value
-    return None
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -10,13 +10,21 @@ from pydantic_core import ErrorDetails
 
 from boxwright.errors import ConfigError
 
-_MOST = 20  # mistakes that are told: the nearest name to each takes milliseconds to find
+Checked = TypeVar("Checked", bound=BaseModel)
+MOST = 20  # mistakes told at once; a file that is something else altogether may have thousands
 
 
-def config_error(error: ValidationError, *, root: type[BaseModel], content: Any, where: str) -> ConfigError:
-    """One ConfigError for all mistakes found in `content` when it was read as a `root`."""
+def checked(kind: type[Checked], content: Any, *, where: str) -> Checked:
+    """`content` as settings of this kind; one ConfigError tells all mistakes in it. `where` names it there."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _config_error(error.errors(), kind, content, where) from error
+
+
+def _config_error(details: list[ErrorDetails], root: type[BaseModel], content: Any, where: str) -> ConfigError:
     lines: list[str] = []
-    for detail in error.errors()[:_MOST]:
+    for detail in details[:MOST]:
         line = _sentence(detail, root, content)
         start, expected, rest = line.partition("; expected ")
         if expected and lines and lines[-1].startswith(start + expected):
@@ -25,26 +33,25 @@ def config_error(error: ValidationError, *, root: type[BaseModel], content: Any,
             lines.append(line)
     if len(lines) == 1:
         return ConfigError(f"{where}: {lines[0]}")
-    told, more = len(lines), max(error.error_count() - _MOST, 0)
-    lines += [f"and {more} more"] if more else []
-    return ConfigError("\n  ".join([f"{where}: {told + more} mistakes in the settings", *lines]))
+    count = f"{len(details)} mistakes in the settings, the first {MOST}:" if details[MOST:] else ""
+    return ConfigError("\n  ".join([f"{where}: {count or f'{len(lines)} mistakes in the settings'}", *lines]))
 
 
-def known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _known_paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted path of the schema, unions spread out."""
     for name, field in model.model_fields.items():
         yield prefix + name
         for part in _models(field.annotation):
-            yield from known_paths(part, f"{prefix}{name}.")
+            yield from _known_paths(part, f"{prefix}{name}.")
 
 
-def nearest_setting(path: str, root: type[BaseModel], siblings: list[str]) -> str:
+def _nearest_setting(path: str, root: type[BaseModel], siblings: list[str]) -> str:
     """A hint that ends a sentence on an unknown setting: a similar sibling, or the same name elsewhere."""
     parent, _, name = path.rpartition(".")
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {'.'.join(filter(None, (parent, close[0])))}?"
-    elsewhere = sorted({known for known in known_paths(root) if known.rpartition(".")[2] == name}, key=len)
+    elsewhere = sorted({known for known in _known_paths(root) if known.rpartition(".")[2] == name}, key=len)
     if elsewhere:
         return f"; did you mean {elsewhere[0]}?"
     return f"; there are {', '.join(siblings)}" if siblings else ""
@@ -57,20 +64,23 @@ def _sentence(detail: ErrorDetails, root: type[BaseModel], content: Any) -> str:
     match detail["type"]:
         case "extra_forbidden":
             siblings = list(model.model_fields) if model else []
-            return f"{path}: no such setting (value {value}){nearest_setting(path, root, siblings)}"
+            return f"{path}: no such setting (value {value}){_nearest_setting(path, root, siblings)}"
         case "missing":
             return f"{path}: must be given"
         case "literal_error":
-            close = difflib.get_close_matches(str(detail["input"]), _literals(context["expected"]), n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            return f"{path}: got {value}; expected {context['expected'].replace(chr(39), '')}{hint}"
+            known = context["expected"].replace("'", "")
+            return f"{path}: got {value}; expected {known}{_hint(value, known.replace(' or ', ', '))}"
         case "union_tag_invalid":
-            tags = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
-            close = difflib.get_close_matches(context["tag"], tags, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            return f"{_join(path, 'kind')}: got {context['tag']!r}; expected one of {', '.join(tags)}{hint}"
+            value, known = _shown(context["tag"]), context["expected_tags"].replace("'", "")
+            return f"{_join(path, 'kind')}: got {value}; expected one of {known}{_hint(value, known)}"
         case "union_tag_not_found":
             return f"{_join(path, 'kind')}: must be given"
+        case "too_long":
+            return f"{path}: has {context['actual_length'] or 'more'} entries; expected at most {context['max_length']}"
+        case "string_too_long":
+            return f"{path}: got {value}; expected at most {context['max_length']} characters"
+        case "tuple_type":
+            return f"{path}: got {value}; expected list"
         case "value_error":
             return f"{path}: {context['error']}" if path else str(context["error"])
         case _:
@@ -91,12 +101,10 @@ def _walk(location: tuple[int | str, ...], root: type[BaseModel], content: Any) 
             field, parts = model.model_fields[step], [*parts, step]
             model, here = _model_for(field, inner), inner
         else:
-            if isinstance(step, str) and step.startswith(
-                ("function-", "list[", "constrained-", "literal[", "int", "str")
-            ):
+            if isinstance(step, str) and step.startswith(("constrained-", "literal[", "int", "str")):
                 continue  # pydantic's name for one arm of a plain union
-            parts = [*parts, str(step)]
-            here = here[step] if isinstance(here, list) and isinstance(step, int) and step < len(here) else None
+            parts = [*parts, _shown_key(step)]
+            here = here[step] if isinstance(here, list | tuple) and isinstance(step, int) and step < len(here) else None
             if not (isinstance(here, dict) and model is not None and isinstance(step, int)):
                 continue
     return ".".join(parts), model
@@ -119,12 +127,24 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(part)
 
 
-def _literals(expected: str) -> list[str]:
-    return [part.strip("' ") for part in expected.replace(" or ", ",").split(",")]
+def _hint(shown: str, known: str) -> str:
+    close = difflib.get_close_matches(shown.strip("'"), known.split(", "), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # numbers of thousands of digits, deep nests
+        return "something too large to write out"
+
+
+def _shown_key(key: int | str) -> str:
+    text = str(key)
+    return _cut(text if text.isprintable() else repr(text))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 

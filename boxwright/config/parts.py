@@ -3,16 +3,25 @@
 Channels and strides that follow from another part are not repeated here; `models/build.py` derives them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from boxwright.config.bounds import (
+    Amount,
+    Channels,
+    Factor,
+    Few,
+    Fraction,
+    Keypoints,
+    Number,
+    Regions,
+    Side,
+    UpTo64,
+)
 from boxwright.config.settings import Settings
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-BoxWeights = tuple[float, float, float, float]
-
+BoxWeights = tuple[Factor, Factor, Factor, Factor]
 
 # --- normalisation -----------------------------------------------------------------------------------------------
 
@@ -23,27 +32,27 @@ class NoNorm(Settings):
 
 class FrozenBatchNorm(Settings):
     kind: Literal["frozen_bn"] = "frozen_bn"
-    eps: float = 1e-5
+    eps: Fraction = 1e-5
 
 
 class BatchNorm(Settings):
     kind: Literal["bn"] = "bn"
-    eps: float = 1e-5
-    momentum: float = 0.1
+    eps: Fraction = 1e-5
+    momentum: Fraction = 0.1
     statistics: Literal["train", "eval"] = "train"
     """"eval": running statistics are used and not updated while training; weight and bias still learn."""
 
 
 class SyncBatchNorm(Settings):
     kind: Literal["sync_bn"] = "sync_bn"
-    eps: float = 1e-5
-    momentum: float = 0.1
+    eps: Fraction = 1e-5
+    momentum: Fraction = 0.1
 
 
 class GroupNorm(Settings):
     kind: Literal["gn"] = "gn"
-    groups: Positive = 32
-    eps: float = 1e-5
+    groups: Channels = 32
+    eps: Fraction = 1e-5
 
 
 Norm = Annotated[NoNorm | FrozenBatchNorm | BatchNorm | SyncBatchNorm | GroupNorm, Field(discriminator="kind")]
@@ -54,15 +63,15 @@ Norm = Annotated[NoNorm | FrozenBatchNorm | BatchNorm | SyncBatchNorm | GroupNor
 
 class Deformable(Settings):
     version: Literal[1, 2] = 1
-    stages: list[Literal["c3", "c4", "c5"]] = ["c3", "c4", "c5"]
-    groups: Positive = 1
+    stages: UpTo64[Literal["c3", "c4", "c5"]] = ("c3", "c4", "c5")
+    groups: Channels = 1
 
 
 class ResNet(Settings):
     kind: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 101, 152] = 50
-    groups: Positive = 1
-    width_per_group: Positive = 64
+    groups: Channels = 1
+    width_per_group: Channels = 64
     stride_in_1x1: bool = False
     """Bottlenecks that halve the map do so in their 1x1 convolution (Detectron) or the 3x3 (torchvision)."""
     norm: Norm = FrozenBatchNorm()
@@ -72,6 +81,13 @@ class ResNet(Settings):
     """c5 keeps the stride of c4 and dilates its 3x3 convolutions (DC5)."""
     deformable: Deformable | None = None
     zero_init_residual: bool = False
+
+    @model_validator(mode="after")
+    def _is_not_too_wide(self) -> Self:
+        width = self.groups * self.width_per_group
+        if width > 4096:
+            raise ValueError(f"groups x width_per_group is {width}; the widest may have 4096 (32x48d has 1536)")
+        return self
 
 
 class EfficientNet(Settings):
@@ -110,8 +126,8 @@ class NoNeck(Settings):
 
 class FPN(Settings):
     kind: Literal["fpn"] = "fpn"
-    in_levels: list[str] = ["c2", "c3", "c4", "c5"]
-    channels: Positive = 256
+    in_levels: UpTo64[str] = ("c2", "c3", "c4", "c5")
+    channels: Channels = 256
     fuse: Literal["sum", "avg"] = "sum"
     norm: Norm = NoNorm()
     top: Literal["none", "max_pool", "p6", "p6p7"] = "max_pool"
@@ -134,11 +150,11 @@ Neck = Annotated[NoNeck | FPN | PAFPN, Field(discriminator="kind")]
 
 
 class Anchors(Settings):
-    sizes: list[list[float]] = [[32], [64], [128], [256], [512]]
+    sizes: UpTo64[UpTo64[Annotated[float, Field(gt=0, le=32_768)]]] = ((32,), (64,), (128,), (256,), (512,))
     """Square roots of the areas in pixels of the network frame, one list per level."""
-    aspect_ratios: list[list[float]] = [[0.5, 1.0, 2.0]]
+    aspect_ratios: UpTo64[UpTo64[Factor]] = ((0.5, 1.0, 2.0),)
     """height / width, one list per level, or one for all."""
-    offset: float = 0.0
+    offset: Number = 0.0
     """The anchor of cell (0, 0) is centred this share of a stride from the corner."""
 
 
@@ -150,7 +166,7 @@ class Matching(Settings):
     low_quality: bool = False
     """Each object's best candidates become positive whatever their IoU, if above `low_quality_iou`."""
     low_quality_iou: Fraction = 0.0
-    inside_border: float | None = None
+    inside_border: Number | None = None
     """Only anchors within this many pixels of the image take part; None: all."""
     crowd_share: Fraction | None = None
     """Regions with more of their area than this inside a crowd object take no part (M's ignore_iof_thr, D's
@@ -160,7 +176,7 @@ class Matching(Settings):
 class Sampling(Settings):
     kind: Literal["random", "ohem", "all"] = "random"
     """At random, those of highest loss, or all (then `size` only counts for rpn_class_average batch_size)."""
-    size: Positive = 512
+    size: Regions = 512
     positive_fraction: Fraction = 0.25
 
 
@@ -169,37 +185,37 @@ class Sampling(Settings):
 
 class SmoothL1(Settings):
     kind: Literal["smooth_l1"] = "smooth_l1"
-    beta: Annotated[float, Field(ge=0)] = 0.0
+    beta: Amount = 0.0
     """0 is the plain L1 loss."""
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 class IoULoss(Settings):
     """On decoded boxes."""
 
     kind: Literal["iou", "giou", "diou", "ciou"] = "giou"
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 class CrossEntropy(Settings):
     kind: Literal["cross_entropy"] = "cross_entropy"
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 class SigmoidCrossEntropy(Settings):
     """One independent decision per foreground class; the background column is not read."""
 
     kind: Literal["sigmoid_cross_entropy"] = "sigmoid_cross_entropy"
-    weight: float = 1.0
+    weight: Amount = 1.0
 
 
 class Focal(Settings):
     """On one independent decision per foreground class; the background column of a box head is not read."""
 
     kind: Literal["focal"] = "focal"
-    alpha: float = 0.25
-    gamma: float = 2.0
-    weight: float = 1.0
+    alpha: Number = 0.25
+    gamma: Amount = 2.0
+    weight: Amount = 1.0
 
 
 BoxLoss = Annotated[SmoothL1 | IoULoss, Field(discriminator="kind")]
@@ -210,13 +226,13 @@ ClassLoss = Annotated[CrossEntropy | SigmoidCrossEntropy | Focal, Field(discrimi
 
 
 class TrainTest(Settings):
-    train: Positive
-    test: Positive
+    train: Regions
+    test: Regions
 
 
 class RPN(Settings):
     kind: Literal["rpn"] = "rpn"
-    conv_channels: list[int] = [-1]
+    conv_channels: UpTo64[Channels | Literal[-1]] = (-1,)
     """Output channels of each 3x3 convolution; -1 is the number of the input."""
     score: Literal["sigmoid", "softmax"] = "sigmoid"
     box_weights: BoxWeights = (1.0, 1.0, 1.0, 1.0)
@@ -231,9 +247,9 @@ class RPN(Settings):
     nms_iou: Fraction = 0.7
     score_threshold: Fraction = 0.0
     """Proposals with a lower score are dropped before NMS."""
-    min_size: float = 0.0
+    min_size: Amount = 0.0
     box_loss: BoxLoss = SmoothL1()
-    class_loss_weight: float = 1.0
+    class_loss_weight: Amount = 1.0
 
 
 class PrecomputedProposals(Settings):
@@ -241,7 +257,7 @@ class PrecomputedProposals(Settings):
 
     kind: Literal["precomputed"] = "precomputed"
     top_k: TrainTest = TrainTest(train=2000, test=1000)
-    min_size: float = 0.0
+    min_size: Amount = 0.0
 
 
 Proposals = Annotated[RPN | PrecomputedProposals, Field(discriminator="kind")]
@@ -252,14 +268,14 @@ Proposals = Annotated[RPN | PrecomputedProposals, Field(discriminator="kind")]
 
 class Pooling(Settings):
     kind: Literal["align", "pool", "crop"] = "align"
-    size: Positive = 7
-    sampling_ratio: Annotated[int, Field(ge=0)] = 0
+    size: Few = 7
+    sampling_ratio: Annotated[int, Field(ge=0, le=64)] = 0
     """Samples per bin and axis; 0: as many as the bin has cells."""
     aligned: bool = True
     """Half-pixel RoIAlign; False is the legacy one."""
-    levels: list[str] = ["p2", "p3", "p4", "p5"]
-    canonical_size: float = 224.0
-    canonical_level: int = 4
+    levels: UpTo64[str] = ("p2", "p3", "p4", "p5")
+    canonical_size: Factor = 224.0
+    canonical_level: Annotated[int, Field(ge=0, le=16)] = 4
     """A region of canonical_size squared reads this level, counted as log2 of the stride. M's finest_scale 56 is size
     56 at level 2."""
 
@@ -274,8 +290,8 @@ class ConvFcBox(Settings):
     """`convs` 3x3 convolutions, then `fcs` fully connected layers (2 FC: convs empty)."""
 
     kind: Literal["conv_fc"] = "conv_fc"
-    convs: list[Positive] = []
-    fcs: list[Positive] = [1024, 1024]
+    convs: UpTo64[Channels] = ()
+    fcs: UpTo64[Channels] = (1024, 1024)
     norm: Norm = NoNorm()
     dropout: Fraction = 0.0
 
@@ -286,7 +302,7 @@ BoxFeatures = Annotated[Res5Box | ConvFcBox, Field(discriminator="kind")]
 class CascadeStage(Settings):
     positive_iou: Fraction
     box_weights: BoxWeights
-    loss_weight: float = 1.0
+    loss_weight: Amount = 1.0
 
 
 class BoxHead(Settings):
@@ -300,7 +316,7 @@ class BoxHead(Settings):
     """Ground-truth boxes join the proposals in training."""
     class_loss: ClassLoss = CrossEntropy()
     box_loss: BoxLoss = SmoothL1()
-    cascade: list[CascadeStage] = []
+    cascade: UpTo64[CascadeStage] = ()
     """Stages of a cascade in order; empty: one stage with the values above. A stage's IoU is both its thresholds."""
 
 
@@ -309,36 +325,36 @@ class MaskHead(Settings):
     """"own": regions are pooled for the mask head; "box": it reads the box head's map (shared res5)."""
     res5: bool = False
     """With features "own": a res5 stage of its own precedes (v0up)."""
-    convs: list[Positive] = [256, 256, 256, 256]
-    dilation: Positive = 1
+    convs: UpTo64[Channels] = (256, 256, 256, 256)
+    dilation: Few = 1
     norm: Norm = NoNorm()
     upsample: Literal["deconv", "bilinear", "none"] = "deconv"
-    upsample_channels: Positive = 256
+    upsample_channels: Channels = 256
     pooling: Pooling = Pooling(size=14)
-    enlarge: Annotated[int, Field(ge=1)] = 1
+    enlarge: Few = 1
     """The logits are enlarged bilinearly by this factor (D's UPSAMPLE_RATIO)."""
     class_agnostic: bool = False
     per_stage: bool = False
     """In a cascade: one mask head per stage, trained on its regions; the probabilities are averaged (M)."""
-    loss_weight: float = 1.0
+    loss_weight: Amount = 1.0
 
 
 class KeypointHead(Settings):
-    num_keypoints: Positive = 17
-    convs: list[Positive] = [512] * 8
-    kernel: Positive = 3
-    hidden_deconv: Positive | None = None
+    num_keypoints: Keypoints = 17
+    convs: UpTo64[Channels] = (512,) * 8
+    kernel: Few = 3
+    hidden_deconv: Channels | None = None
     """Channels of a stride-2 transposed convolution with ReLU after the convolutions (D's USE_DECONV); None: none."""
     deconv: bool = True
     """A stride-2 transposed convolution gives the heatmaps; without it a 1x1 convolution does."""
-    deconv_kernel: Positive = 4
-    upsample: Annotated[int, Field(ge=1)] = 2
+    deconv_kernel: Few = 4
+    upsample: Few = 2
     """The heatmaps are enlarged bilinearly by this factor."""
     pooling: Pooling = Pooling(size=14)
-    loss_weight: float = 1.0
+    loss_weight: Amount = 1.0
     loss_average: Literal["visible", "sampled"] = "visible"
     """Divide by the visible keypoints, or by the most that could have been sampled."""
-    min_visible: Annotated[int, Field(ge=0)] = 1
+    min_visible: Annotated[int, Field(ge=0, le=1024)] = 1
     """Regions with fewer visible keypoints inside do not train the head."""
 
 
@@ -351,16 +367,18 @@ class Resize(Settings):
     method: Literal["pillow", "opencv", "torch", "opencv_scaled"] = "pillow"
     """Whose bilinear, and on what: bytes (Pillow: D2; OpenCV: M), normalised floats by the rounded size (torch: T),
     mean-free floats by the nominal factor (opencv_scaled: D)."""
-    short_train: list[Positive] = [800]
+    short_train: UpTo64[Side] = (800,)
     short_train_mode: Literal["choice", "range"] = "choice"
-    short_test: Positive = 800
-    long_train: Positive = 1333
-    long_test: Positive = 1333
+    short_test: Side = 800
+    long_train: Side = 1333
+    long_test: Side = 1333
 
     @model_validator(mode="after")
-    def _range_has_two_ends(self) -> "Resize":
+    def _range_has_two_ends(self) -> Self:
         if self.short_train_mode == "range" and len(self.short_train) != 2:
-            raise ValueError(f"short_train is {self.short_train}; with short_train_mode range give [lowest, highest]")
+            raise ValueError(
+                f"short_train is {list(self.short_train)}; with short_train_mode range give [lowest, highest]"
+            )
         return self
 
 
@@ -368,8 +386,8 @@ class Input(Settings):
     channels: Literal["rgb", "bgr"] = "bgr"
     value_range: Literal[1, 255] = 255
     """Pixels run from 0 to this before mean and std are applied."""
-    mean: tuple[float, float, float] = (103.53, 116.28, 123.675)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[Number, Number, Number] = (103.53, 116.28, 123.675)
+    std: tuple[Factor, Factor, Factor] = (1.0, 1.0, 1.0)
     resize: Resize = Resize()
-    pad_to: Positive = 32
+    pad_to: Annotated[int, Field(gt=0, le=4096)] = 32
     """Padded sides are multiples of this."""

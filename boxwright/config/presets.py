@@ -7,38 +7,10 @@ torchvision's; VGG-16: Detectron's; PAFPN: mmdetection's).
 import difflib
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Literal
 
+from boxwright.config import parts, schema
 from boxwright.config.conventions import DETECTRON, DETECTRON2, MMDETECTION, TORCHVISION
-from boxwright.config.parts import (
-    FPN,
-    PAFPN,
-    RPN,
-    VGG16,
-    Anchors,
-    BatchNorm,
-    BoxHead,
-    ConvFcBox,
-    Deformable,
-    EfficientNet,
-    FrozenBatchNorm,
-    GroupNorm,
-    Input,
-    IoULoss,
-    KeypointHead,
-    MaskHead,
-    Matching,
-    MobileNetV3,
-    NoNeck,
-    Pooling,
-    PrecomputedProposals,
-    Res5Box,
-    Resize,
-    ResNet,
-    Sampling,
-    SmoothL1,
-    TrainTest,
-)
 from boxwright.config.preset_parts import (
     Family,
     detectron_recipe,
@@ -47,23 +19,22 @@ from boxwright.config.preset_parts import (
     one_level_proposals,
     retina_anchors,
     rgb_input,
+    small_recipe,
     torchvision_box_head,
     torchvision_pooling,
     torchvision_proposals,
 )
-from boxwright.config.schema import RCNN, Config, RetinaNet
-from boxwright.config.testing import Selection
-from boxwright.config.training import AdamW, Augment, Cosine, Data, Schedule, Train, WarmUp
+from boxwright.config.schema import Config
 from boxwright.errors import ConfigError
 
 _BGR_STD = (57.375, 57.12, 58.395)
-_MULTI_SCALE = Resize(short_train=[640, 672, 704, 736, 768, 800])
-_ONE_LEVEL_ANCHORS = Anchors(sizes=[[32, 64, 128, 256, 512]])
+_MULTI_SCALE = parts.Resize(short_train=(640, 672, 704, 736, 768, 800))
+_ONE_LEVEL_ANCHORS = parts.Anchors(sizes=((32, 64, 128, 256, 512),))
 _RESNETS = {
-    "r50": ResNet(depth=50, stride_in_1x1=True),
-    "r101": ResNet(depth=101, stride_in_1x1=True),
-    "x101_32x8d": ResNet(depth=101, groups=32, width_per_group=8),
-    "x101_64x4d": ResNet(depth=101, groups=64, width_per_group=4),
+    "r50": parts.ResNet(depth=50, stride_in_1x1=True),
+    "r101": parts.ResNet(depth=101, stride_in_1x1=True),
+    "x101_32x8d": parts.ResNet(depth=101, groups=32, width_per_group=8),
+    "x101_64x4d": parts.ResNet(depth=101, groups=64, width_per_group=4),
 }
 
 
@@ -118,96 +89,94 @@ def _presets() -> dict[str, Callable[[], Config]]:
 # --- one function per body ---------------------------------------------------------------------------------------
 
 
-def fpn(family: Family, backbone: ResNet) -> Config:
+def fpn(family: Family, backbone: parts.ResNet) -> Config:
     std = _BGR_STD if backbone.groups == 32 else (1.0, 1.0, 1.0)
-    model = RCNN(
+    model = schema.RCNN(
         num_classes=1 if family == "keypoint_rcnn" else 80,
         conventions=DETECTRON2,
-        input=Input(std=std, resize=_MULTI_SCALE),
+        input=parts.Input(std=std, resize=_MULTI_SCALE),
         backbone=backbone,
-        neck=FPN(),
+        neck=parts.FPN(),
         proposals=fpn_proposals(family),
         box_head=family_box_head(family),
-        mask_head=MaskHead() if "mask" in family else None,
-        keypoint_head=KeypointHead() if family == "keypoint_rcnn" else None,
+        mask_head=parts.MaskHead() if "mask" in family else None,
+        keypoint_head=parts.KeypointHead() if family == "keypoint_rcnn" else None,
     )
-    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000]))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000)))
 
 
-def c4(family: Family, backbone: ResNet) -> Config:
-    pooling = Pooling(size=14, levels=["c4"])
-    model = RCNN(
+def c4(family: Family, backbone: parts.ResNet) -> Config:
+    pooling = parts.Pooling(size=14, levels=("c4",))
+    model = schema.RCNN(
         conventions=DETECTRON2,
-        input=Input(resize=_MULTI_SCALE, pad_to=1),
+        input=parts.Input(resize=_MULTI_SCALE, pad_to=1),
         backbone=backbone,
-        neck=NoNeck(level="c4"),
+        neck=parts.NoNeck(level="c4"),
         anchors=_ONE_LEVEL_ANCHORS,
         proposals=one_level_proposals(),
-        box_head=BoxHead(features=Res5Box(), pooling=pooling),
-        mask_head=MaskHead(features="box", convs=[], pooling=pooling) if family == "mask_rcnn" else None,
+        box_head=parts.BoxHead(features=parts.Res5Box(), pooling=pooling),
+        mask_head=parts.MaskHead(features="box", convs=(), pooling=pooling) if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000]))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000)))
 
 
-def dc5(family: Family, backbone: ResNet) -> Config:
-    model = RCNN(
+def dc5(family: Family, backbone: parts.ResNet) -> Config:
+    model = schema.RCNN(
         conventions=DETECTRON2,
-        input=Input(resize=_MULTI_SCALE, pad_to=1),
-        backbone=backbone.model_copy(update={"dilated_c5": True}),
-        neck=NoNeck(level="c5"),
+        input=parts.Input(resize=_MULTI_SCALE, pad_to=1),
+        backbone=backbone.with_(dilated_c5=True),
+        neck=parts.NoNeck(level="c5"),
         anchors=_ONE_LEVEL_ANCHORS,
         proposals=one_level_proposals(),
-        box_head=BoxHead(pooling=Pooling(levels=["c5"])),
-        mask_head=MaskHead(pooling=Pooling(size=14, levels=["c5"])) if family == "mask_rcnn" else None,
+        box_head=parts.BoxHead(pooling=parts.Pooling(levels=("c5",))),
+        mask_head=parts.MaskHead(pooling=parts.Pooling(size=14, levels=("c5",))) if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000]))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000)))
 
 
 def fpn_gn(family: Family, depth: Literal[50, 101], *, scratch: bool = False) -> Config:
-    norm = GroupNorm()
-    config = fpn(family, ResNet(depth=depth, norm=norm, frozen_stages=0 if scratch else 2))
+    norm = parts.GroupNorm()
+    config = fpn(family, parts.ResNet(depth=depth, norm=norm, frozen_stages=0 if scratch else 2))
     model = config.model
-    assert isinstance(model, RCNN)
+    assert isinstance(model, schema.RCNN)
     assert model.box_head is not None
-    model.neck = FPN(norm=norm)
-    model.box_head.features = ConvFcBox(convs=[256] * 4, fcs=[1024], norm=norm)
-    if model.mask_head:
-        model.mask_head.norm = norm
-    return config
+    head = model.box_head.with_(features=parts.ConvFcBox(convs=(256,) * 4, fcs=(1024,), norm=norm))
+    mask_head = model.mask_head and model.mask_head.with_(norm=norm)
+    return config.with_(model=model.with_(neck=parts.FPN(norm=norm), box_head=head, mask_head=mask_head))
 
 
 def fpn_deformable(family: Family) -> Config:
-    return fpn(family, ResNet(depth=50, stride_in_1x1=True, deformable=Deformable()))
+    return fpn(family, parts.ResNet(depth=50, stride_in_1x1=True, deformable=parts.Deformable()))
 
 
 def pafpn(family: Family) -> Config:
     """mmdetection's: RGB, stride in the 3x3, every convention its own."""
-    model = RCNN(
+    model = schema.RCNN(
         conventions=MMDETECTION,
-        input=rgb_input(Resize(method="opencv")),
-        backbone=ResNet(depth=50, norm=BatchNorm(statistics="eval")),
-        neck=PAFPN(),
+        input=rgb_input(parts.Resize(method="opencv")),
+        backbone=parts.ResNet(depth=50, norm=parts.BatchNorm(statistics="eval")),
+        neck=parts.PAFPN(),
         proposals=fpn_proposals(family),
         box_head=family_box_head(family),
-        mask_head=MaskHead() if family == "mask_rcnn" else None,
+        mask_head=parts.MaskHead() if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 82500], warm_up=500))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 82500), warm_up=500))
 
 
 def fpn_v2(family: Family) -> Config:
     """torchvision's second version: batch norm in FPN and heads, 4 conv + 1 FC box head, two RPN convolutions."""
-    norm = BatchNorm()
-    model = RCNN(
+    norm = parts.BatchNorm()
+    model = schema.RCNN(
         num_classes=90,
         conventions=TORCHVISION,
-        input=rgb_input(Resize(method="torch"), value_range=1),
-        backbone=ResNet(depth=50, norm=norm),
-        neck=FPN(norm=norm),
+        input=rgb_input(parts.Resize(method="torch"), value_range=1),
+        backbone=parts.ResNet(depth=50, norm=norm),
+        neck=parts.FPN(norm=norm),
         proposals=torchvision_proposals(convs=2),
-        box_head=torchvision_box_head(ConvFcBox(convs=[256] * 4, fcs=[1024], norm=norm)),
-        mask_head=MaskHead(norm=norm, pooling=torchvision_pooling(14)) if family == "mask_rcnn" else None,
+        box_head=torchvision_box_head(parts.ConvFcBox(convs=(256,) * 4, fcs=(1024,), norm=norm)),
+        mask_head=parts.MaskHead(norm=norm, pooling=torchvision_pooling(14)) if family == "mask_rcnn" else None,
     )
-    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000]))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000)))
 
 
 def efficientnet_c4(family: Family, variant: int) -> Config:
@@ -221,137 +190,126 @@ def efficientnet_fpn(family: Family, variant: int) -> Config:
 
 
 def mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Config:
-    model = RCNN(
+    model = schema.RCNN(
         num_classes=90,
         conventions=TORCHVISION,
         input=rgb_input(
-            Resize(method="torch", short_train=[short], short_test=short, long_train=long, long_test=long), 1
+            parts.Resize(method="torch", short_train=(short,), short_test=short, long_train=long, long_test=long), 1
         ),
-        backbone=MobileNetV3(),
-        neck=FPN(in_levels=["c5", "c6"]),
-        anchors=Anchors(sizes=[[32, 64, 128, 256, 512]] * 3),
+        backbone=parts.MobileNetV3(),
+        neck=parts.FPN(in_levels=("c5", "c6")),
+        anchors=parts.Anchors(sizes=((32, 64, 128, 256, 512),) * 3),
         proposals=torchvision_proposals(top_k=top_k, score_threshold=0.05),
-        box_head=torchvision_box_head(ConvFcBox(), levels=["p5", "p6"]),
+        box_head=torchvision_box_head(parts.ConvFcBox(), levels=("p5", "p6")),
     )
-    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000]))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000)))
 
 
 def vgg16() -> Config:
     """Fast R-CNN's head of two layers of 4096 on RoIPool 7x7."""
-    resize = Resize(method="opencv_scaled", short_train=[600], short_test=600, long_train=1000, long_test=1000)
-    rpn = RPN(
-        conv_channels=[512],
-        matching=Matching(positive_iou=0.7, negative_iou=0.3, low_quality=True, inside_border=0),
-        pre_nms_top_k=TrainTest(train=12000, test=6000),
-        post_nms_top_k=TrainTest(train=2000, test=1000),
-        box_loss=SmoothL1(beta=1 / 9),
+    resize = parts.Resize(method="opencv_scaled", short_train=(600,), short_test=600, long_train=1000, long_test=1000)
+    rpn = parts.RPN(
+        conv_channels=(512,),
+        matching=parts.Matching(positive_iou=0.7, negative_iou=0.3, low_quality=True, inside_border=0),
+        pre_nms_top_k=parts.TrainTest(train=12000, test=6000),
+        post_nms_top_k=parts.TrainTest(train=2000, test=1000),
+        box_loss=parts.SmoothL1(beta=1 / 9),
     )
-    head = BoxHead(
-        features=ConvFcBox(fcs=[4096, 4096], dropout=0.5),
-        pooling=Pooling(kind="pool", size=7, levels=["c5"]),
-        box_loss=SmoothL1(beta=1.0),
+    head = parts.BoxHead(
+        features=parts.ConvFcBox(fcs=(4096, 4096), dropout=0.5),
+        pooling=parts.Pooling(kind="pool", size=7, levels=("c5",)),
+        box_loss=parts.SmoothL1(beta=1.0),
     )
-    conventions = DETECTRON.model_copy(update={"proposal_clip": "image"})
-    model = RCNN(
+    conventions = DETECTRON.with_(proposal_clip="image")
+    model = schema.RCNN(
         conventions=conventions,
-        input=Input(resize=resize, mean=(102.9801, 115.9465, 122.7717), pad_to=1),
-        backbone=VGG16(),
-        neck=NoNeck(level="c5"),
+        input=parts.Input(resize=resize, mean=(102.9801, 115.9465, 122.7717), pad_to=1),
+        backbone=parts.VGG16(),
+        neck=parts.NoNeck(level="c5"),
         anchors=_ONE_LEVEL_ANCHORS,
         proposals=rpn,
         box_head=head,
     )
-    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000]))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000)))
 
 
 def retinanet(depth: Literal[50, 101]) -> Config:
-    model = RetinaNet(
+    model = schema.RetinaNet(
         conventions=DETECTRON2,
-        input=Input(resize=_MULTI_SCALE),
-        backbone=ResNet(depth=depth, stride_in_1x1=True),
+        input=parts.Input(resize=_MULTI_SCALE),
+        backbone=parts.ResNet(depth=depth, stride_in_1x1=True),
         anchors=retina_anchors(),
-        box_loss=SmoothL1(beta=0.0),
+        box_loss=parts.SmoothL1(beta=0.0),
     )
-    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=[210000, 250000], lr=0.01))
+    return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000), lr=0.01))
 
 
 def retinanet_v2() -> Config:
     """torchvision's: P6 from P5, group norm in the head, GIoU."""
-    model = RetinaNet(
+    model = schema.RetinaNet(
         num_classes=90,
         conventions=TORCHVISION,
-        input=rgb_input(Resize(method="torch"), value_range=1),
-        backbone=ResNet(depth=50, norm=BatchNorm()),
-        neck=FPN(in_levels=["c3", "c4", "c5"], top="p6p7", top_input="c5"),
+        input=rgb_input(parts.Resize(method="torch"), value_range=1),
+        backbone=parts.ResNet(depth=50, norm=parts.BatchNorm()),
+        neck=parts.FPN(in_levels=("c3", "c4", "c5"), top="p6p7", top_input="c5"),
         anchors=retina_anchors(),
-        head_norm=GroupNorm(),
-        box_loss=IoULoss(kind="giou"),
+        head_norm=parts.GroupNorm(),
+        box_loss=parts.IoULoss(kind="giou"),
         loss_average="per_image",
     )
-    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=[60000, 80000], lr=0.01))
+    return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000), lr=0.01))
 
 
 def rpn_fpn() -> Config:
-    rpn = fpn_proposals("faster_rcnn").model_copy(update={"post_nms_top_k": TrainTest(train=1000, test=2000)})
-    return _with_changes(fpn("faster_rcnn", _RESNETS["r50"]), proposals=rpn, box_head=None)
+    rpn = fpn_proposals("faster_rcnn").with_(post_nms_top_k=parts.TrainTest(train=1000, test=2000))
+    config = fpn("faster_rcnn", _RESNETS["r50"])
+    return config.with_(model=config.model.with_(proposals=rpn, box_head=None))
 
 
 def rpn_c4() -> Config:
-    rpn = RPN(pre_nms_top_k=TrainTest(train=12000, test=12000), post_nms_top_k=TrainTest(train=2000, test=2000))
-    return _with_changes(c4("faster_rcnn", _RESNETS["r50"]), proposals=rpn, box_head=None)
+    rpn = parts.RPN(
+        pre_nms_top_k=parts.TrainTest(train=12000, test=12000), post_nms_top_k=parts.TrainTest(train=2000, test=2000)
+    )
+    config = c4("faster_rcnn", _RESNETS["r50"])
+    return config.with_(model=config.model.with_(proposals=rpn, box_head=None))
 
 
 def fast_rcnn() -> Config:
-    return _with_changes(fpn("faster_rcnn", _RESNETS["r50"]), proposals=PrecomputedProposals())
+    config = fpn("faster_rcnn", _RESNETS["r50"])
+    return config.with_(model=config.model.with_(proposals=parts.PrecomputedProposals()))
 
 
 def small() -> Config:
     """For small machines, and the model of the demo: ResNet-18, narrow FPN and heads, group norm, from scratch."""
-    norm = GroupNorm(groups=16)
-    model = RCNN(
+    norm = parts.GroupNorm(groups=16)
+    model = schema.RCNN(
         conventions=DETECTRON2,
-        input=rgb_input(Resize(method="opencv", short_train=[320], short_test=320, long_train=512, long_test=512)),
-        backbone=ResNet(depth=18, norm=norm, frozen_stages=0),
-        neck=FPN(channels=96, norm=norm),
-        anchors=Anchors(sizes=[[16], [32], [64], [128], [256]]),
-        proposals=RPN(
-            sampling=Sampling(size=128, positive_fraction=0.5),
-            pre_nms_top_k=TrainTest(train=1000, test=500),
-            post_nms_top_k=TrainTest(train=500, test=300),
+        input=rgb_input(
+            parts.Resize(method="opencv", short_train=(320,), short_test=320, long_train=512, long_test=512)
         ),
-        box_head=BoxHead(
-            features=ConvFcBox(convs=[96, 96], fcs=[256], norm=norm),
-            pooling=Pooling(sampling_ratio=2, canonical_size=112),
-            sampling=Sampling(size=128, positive_fraction=0.25),
+        backbone=parts.ResNet(depth=18, norm=norm, frozen_stages=0),
+        neck=parts.FPN(channels=96, norm=norm),
+        anchors=parts.Anchors(sizes=((16,), (32,), (64,), (128,), (256,))),
+        proposals=parts.RPN(
+            sampling=parts.Sampling(size=128, positive_fraction=0.5),
+            pre_nms_top_k=parts.TrainTest(train=1000, test=500),
+            post_nms_top_k=parts.TrainTest(train=500, test=300),
         ),
-        mask_head=MaskHead(
-            convs=[96, 96],
+        box_head=parts.BoxHead(
+            features=parts.ConvFcBox(convs=(96, 96), fcs=(256,), norm=norm),
+            pooling=parts.Pooling(sampling_ratio=2, canonical_size=112),
+            sampling=parts.Sampling(size=128, positive_fraction=0.25),
+        ),
+        mask_head=parts.MaskHead(
+            convs=(96, 96),
             norm=norm,
             upsample_channels=96,
-            pooling=Pooling(size=14, sampling_ratio=2, canonical_size=112),
+            pooling=parts.Pooling(size=14, sampling_ratio=2, canonical_size=112),
         ),
     )
-    train = Train(
-        batch=4,
-        lr=0.001,
-        weight_decay=0.05,
-        weight_decay_bias=0.0,
-        optimizer=AdamW(),
-        clip="norm",
-        clip_limit=5.0,
-        schedule=Schedule(max_steps=1500, decay=Cosine(), warm_up=WarmUp(steps=100, factor=0.01)),
-        checkpoint_every=250,
-        evaluate_every=500,
-    )
-    return Config(model=model, data=Data(augment=Augment(flip=0.5)), train=train, test=Selection())
+    return Config(model=model, train=small_recipe())
 
 
 def _with_efficientnet(config: Config, variant: int) -> Config:
-    backbone = EfficientNet(variant=variant, norm=FrozenBatchNorm(eps=1e-3))
-    return _with_changes(config, backbone=backbone, input=rgb_input(Resize()).model_copy(update={"pad_to": 32}))
-
-
-def _with_changes(config: Config, **parts: Any) -> Config:
-    """The same settings with other parts of the model, checked again as a whole."""
-    model = type(config.model).model_validate(dict(config.model) | parts)
-    return config.model_copy(update={"model": model})
+    backbone = parts.EfficientNet(variant=variant, norm=parts.FrozenBatchNorm(eps=1e-3))
+    return config.with_(model=config.model.with_(backbone=backbone, input=rgb_input(parts.Resize())))

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 
+from boxwright.config import training
 from boxwright.config.schema import Config
-from boxwright.config.training import Schedule, Steps, WarmUp
 from boxwright.errors import ConfigError
 
 STEPS_PER_EPOCH = 7330  # of COCO train2017's 117,266 images with objects in batches of 16
@@ -27,25 +27,25 @@ def apply_recipe(config: Config, name: str) -> Config:
 
 def _detectron(times: int) -> Callable[[Config], Config]:
     """Detectron's: 90,000 steps, the rate divided by ten at two thirds and eight ninths; the 3x later than that."""
-    steps = [210000, 250000] if times == 3 else [60000 * times, 80000 * times]
+    steps = (210000, 250000) if times == 3 else (60000 * times, 80000 * times)
     return lambda config: _with_schedule(config, batch=16, lr=0.02, max_steps=90000 * times, steps=steps)
 
 
 def _twenty_epochs(config: Config) -> Config:
     """mmdetection's for cascades: the rate is divided after epochs 16 and 19."""
-    steps = [16 * STEPS_PER_EPOCH, 19 * STEPS_PER_EPOCH]
+    steps = (16 * STEPS_PER_EPOCH, 19 * STEPS_PER_EPOCH)
     return _with_schedule(config, batch=16, lr=0.02, max_steps=20 * STEPS_PER_EPOCH, steps=steps)
 
 
 def _large_scale_jitter(epochs: int) -> Callable[[Config], Config]:
     """Detectron2's new baselines: batches of 64, crops of 1024 x 1024 at 0.1 to 2 times the size."""
     max_steps = LSJ_STEPS * epochs // 100
-    steps = [round(max_steps * 8 / 9), round(max_steps * 26 / 27)]
+    steps = (round(max_steps * 8 / 9), round(max_steps * 26 / 27))
 
     def apply(config: Config) -> Config:
         made = _with_schedule(config, batch=64, lr=0.1, max_steps=max_steps, steps=steps, warm_up=500, factor=0.067)
-        augment = made.data.augment.model_copy(update={"scale_jitter": (0.1, 2.0), "crop": LSJ_CROP})
-        return made.model_copy(update={"data": made.data.model_copy(update={"augment": augment})})
+        augment = made.data.augment.with_(scale_jitter=(0.1, 2.0), crop=LSJ_CROP)
+        return made.with_(data=made.data.with_(augment=augment))
 
     return apply
 
@@ -56,13 +56,14 @@ def _with_schedule(
     batch: int,
     lr: float,
     max_steps: int,
-    steps: list[int],
+    steps: tuple[int, ...],
     warm_up: int = 1000,
     factor: float = 0.001,
 ) -> Config:
-    schedule = Schedule(max_steps=max_steps, decay=Steps(steps=steps), warm_up=WarmUp(steps=warm_up, factor=factor))
-    changes = {"batch": batch, "reference_batch": batch, "lr": lr, "schedule": schedule}
-    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+    schedule = training.Schedule(
+        max_steps=max_steps, decay=training.Steps(steps=steps), warm_up=training.WarmUp(steps=warm_up, factor=factor)
+    )
+    return config.with_(train=config.train.with_(batch=batch, reference_batch=batch, lr=lr, schedule=schedule))
 
 
 RECIPES: dict[str, Callable[[Config], Config]] = {

@@ -4,47 +4,27 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from boxwright.config import parts, testing, training
+from boxwright.config.bounds import Channels, Classes, ClassNames, Fraction, Regions, UpTo64
 from boxwright.config.conventions import Conventions
-from boxwright.config.parts import (
-    FPN,
-    Anchors,
-    Backbone,
-    BoxHead,
-    BoxLoss,
-    Focal,
-    Input,
-    KeypointHead,
-    MaskHead,
-    Matching,
-    Neck,
-    NoNorm,
-    Norm,
-    Positive,
-    Proposals,
-    Res5Box,
-    ResNet,
-    SmoothL1,
-)
 from boxwright.config.settings import Settings
-from boxwright.config.testing import Selection
-from boxwright.config.training import Data, Train
 
 
 class RCNN(Settings):
     """A two-stage detector; without a box head, its proposals alone."""
 
     kind: Literal["rcnn"] = "rcnn"
-    num_classes: Positive = 80
-    class_names: list[str] = []
+    num_classes: Classes = 80
+    class_names: ClassNames = ()
     conventions: Conventions = Conventions()
-    input: Input = Input()
-    backbone: Backbone = ResNet()
-    neck: Neck = FPN()
-    anchors: Anchors = Anchors()
-    proposals: Proposals
-    box_head: BoxHead | None = BoxHead()
-    mask_head: MaskHead | None = None
-    keypoint_head: KeypointHead | None = None
+    input: parts.Input = parts.Input()
+    backbone: parts.Backbone = parts.ResNet()
+    neck: parts.Neck = parts.FPN()
+    anchors: parts.Anchors = parts.Anchors()
+    proposals: parts.Proposals
+    box_head: parts.BoxHead | None = parts.BoxHead()
+    mask_head: parts.MaskHead | None = None
+    keypoint_head: parts.KeypointHead | None = None
 
     @property
     def finds(self) -> tuple[str, ...]:
@@ -61,7 +41,8 @@ class RCNN(Settings):
             raise ValueError("mask_head and keypoint_head read the regions of a box_head; box_head is null")
         if self.proposals.kind == "precomputed" and self.box_head is None:
             raise ValueError("proposals.kind is precomputed and box_head is null: nothing is left to compute")
-        if self.mask_head and self.mask_head.features == "box" and not isinstance(self.box_head.features, Res5Box):  # type: ignore[union-attr]
+        shares_map = self.mask_head is not None and self.mask_head.features == "box"
+        if shares_map and self.box_head and self.box_head.features.kind != "res5":
             raise ValueError("mask_head.features is box: that needs box_head.features.kind res5, whose map it shares")
         return self
 
@@ -70,24 +51,24 @@ class RetinaNet(Settings):
     """A single-stage detector."""
 
     kind: Literal["retinanet"] = "retinanet"
-    num_classes: Positive = 80
-    class_names: list[str] = []
+    num_classes: Classes = 80
+    class_names: ClassNames = ()
     conventions: Conventions = Conventions()
-    input: Input = Input()
-    backbone: Backbone = ResNet()
-    neck: Neck = FPN(in_levels=["c3", "c4", "c5"], top="p6p7")
-    anchors: Anchors
-    convs: list[Positive] = [256] * 4
-    head_norm: Norm = NoNorm()
-    prior_probability: float = 0.01
-    box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    matching: Matching = Matching(positive_iou=0.5, negative_iou=0.4, low_quality=True)
-    class_loss: Focal = Focal()
-    box_loss: BoxLoss = SmoothL1(beta=0.1)
+    input: parts.Input = parts.Input()
+    backbone: parts.Backbone = parts.ResNet()
+    neck: parts.Neck = parts.FPN(in_levels=("c3", "c4", "c5"), top="p6p7")
+    anchors: parts.Anchors
+    convs: UpTo64[Channels] = (256,) * 4
+    head_norm: parts.Norm = parts.NoNorm()
+    prior_probability: Fraction = 0.01
+    box_weights: parts.BoxWeights = (1.0, 1.0, 1.0, 1.0)
+    matching: parts.Matching = parts.Matching(positive_iou=0.5, negative_iou=0.4, low_quality=True)
+    class_loss: parts.Focal = parts.Focal()
+    box_loss: parts.BoxLoss = parts.SmoothL1(beta=0.1)
     loss_average: Literal["moving", "positives", "per_image"] = "moving"
     """Losses are divided by a moving mean of the positives that starts at 100 (D2), by those of the batch, at least
     one per image (M), or image by image (T)."""
-    pre_nms_top_k: Positive = 1000
+    pre_nms_top_k: Regions = 1000
     """Per level and image, after the score threshold."""
 
     @property
@@ -106,11 +87,11 @@ Model = Annotated[RCNN | RetinaNet, Field(discriminator="kind")]
 
 class Config(Settings):
     model: Model
-    data: Data = Data()
-    train: Train = Train()
-    test: Selection = Selection()
+    data: training.Data = training.Data()
+    train: training.Train = training.Train()
+    test: testing.Selection = testing.Selection()
 
 
-def _check_names(names: list[str], num_classes: int) -> None:
+def _check_names(names: ClassNames, num_classes: int) -> None:
     if names and len(names) != num_classes:
         raise ValueError(f"class_names has {len(names)} names for num_classes {num_classes}")

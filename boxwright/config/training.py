@@ -1,14 +1,28 @@
 """Typed settings of the data and of a training run."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
-from boxwright.config.parts import Fraction, Positive
+from boxwright.config.bounds import (
+    Amount,
+    ClassNames,
+    Factor,
+    Fraction,
+    Images,
+    Share,
+    Side,
+    StepCount,
+    UpTo64,
+    UpTo1024,
+)
 from boxwright.config.settings import Settings
+from boxwright.config.table import frozen, thawed
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Factor = Annotated[float, Field(gt=0)]
+NamedTransform = Annotated[
+    Mapping[str, Mapping[str, Any]], Field(max_length=64), AfterValidator(frozen), PlainSerializer(thawed)
+]
 
 
 class Augment(Settings):
@@ -19,13 +33,13 @@ class Augment(Settings):
     scale_jitter: tuple[Factor, Factor] | None = None
     """Large-scale jitter: the image is resized by a factor from this range of its fitted size, then cropped or padded
     to `crop`."""
-    crop: tuple[Positive, Positive] | None = None
+    crop: tuple[Side, Side] | None = None
     """Height and width of a crop of fixed size."""
     crop_relative: tuple[Share, Share] | None = None
     """Smallest share of height and width kept by a random crop."""
     crop_aspect: tuple[Factor, Factor] | None = None
     """Images whose width / height lies outside are cropped to the nearest end."""
-    rotate: float = 0.0
+    rotate: Annotated[float, Field(ge=0, le=360)] = 0.0
     """Degrees to either side."""
     colour: Fraction = 0.0
     """Probability of other brightness, contrast, saturation and hue."""
@@ -33,7 +47,7 @@ class Augment(Settings):
     cutout: Fraction = 0.0
     mosaic: Fraction = 0.0
     copy_paste: Fraction = 0.0
-    albumentations: list[dict[str, dict[str, Any]]] = []
+    albumentations: UpTo64[NamedTransform] = ()
     """Transforms of that library, which has to be installed, by name with their arguments; they come before all others:
     `[{CLAHE: {p: 0.3}}, {RandomGamma: {p: 0.2}}]`."""
 
@@ -55,21 +69,21 @@ class Data(Settings):
     """Where known data sets lie."""
     only_with_objects: bool = True
     """Images without a usable object are not trained on; false: they are, as background."""
-    min_keypoints: Annotated[int, Field(ge=0)] = 0
+    min_keypoints: Annotated[int, Field(ge=0, le=1024)] = 0
     """Only images with so many labelled keypoints."""
-    classes: list[str] = []
+    classes: ClassNames = ()
     """Only images with an object of one of these classes, such as [person], whatever else is in them; empty: all."""
     repeat_factor: Fraction | None = None
     """Images with classes rarer than this share are repeated."""
     aspect_grouping: bool = True
     """Wide images and high ones do not share a batch, so there is less padding."""
-    shapes: list[tuple[Positive, Positive]] = []
+    shapes: UpTo64[tuple[Side, Side]] = ()
     """Heights and widths to pad batches to, each to the smallest that holds it; one that none holds is padded as if
     there were none."""
     reduced_decode: bool = False
     """JPEGs far larger than the input are decoded at a half, quarter or eighth: faster, but other pixels."""
     augment: Augment = Augment()
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Annotated[int, Field(ge=0, le=1024)] = 2
     """Processes that read pictures, for each process that trains."""
     max_bad_share: Fraction = 0.01
     """Training stops when more than this share of the samples could not be read."""
@@ -77,13 +91,13 @@ class Data(Settings):
 
 class SGD(Settings):
     kind: Literal["sgd"] = "sgd"
-    momentum: float = 0.9
+    momentum: Fraction = 0.9
     nesterov: bool = False
 
 
 class AdamW(Settings):
     kind: Literal["adamw"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
 
 
 Optimizer = Annotated[SGD | AdamW, Field(discriminator="kind")]
@@ -93,13 +107,13 @@ class Steps(Settings):
     """The rate is multiplied by `gamma` at each of `steps`."""
 
     kind: Literal["steps"] = "steps"
-    steps: list[Positive] = [60000, 80000]
-    gamma: float = 0.1
+    steps: UpTo64[StepCount] = (60000, 80000)
+    gamma: Amount = 0.1
 
 
 class Cosine(Settings):
     kind: Literal["cosine"] = "cosine"
-    final: float = 0.0
+    final: Amount = 0.0
     """Share of the base rate at the end."""
 
 
@@ -117,13 +131,13 @@ Decay = Annotated[Steps | Cosine | OneCycle | Constant, Field(discriminator="kin
 
 class WarmUp(Settings):
     kind: Literal["linear", "constant"] = "linear"
-    steps: Annotated[int, Field(ge=0)] = 1000
-    factor: float = 0.001
+    steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1000
+    factor: Amount = 0.001
     """Share of the base rate at the first step."""
 
 
 class Schedule(Settings):
-    max_steps: Positive = 90000
+    max_steps: StepCount = 90000
     decay: Decay = Steps()
     warm_up: WarmUp = WarmUp()
 
@@ -131,49 +145,49 @@ class Schedule(Settings):
 class Stage(Settings):
     """A part of the run with its own frozen parameters."""
 
-    steps: Positive
-    freeze: list[str] = []
+    steps: StepCount
+    freeze: UpTo1024[str] = ()
     """Patterns of parameter names that do not learn, as in `detector.freeze`."""
-    losses: list[str] = []
+    losses: UpTo64[str] = ()
     """Names of the losses that count; empty: all."""
 
 
 class Train(Settings):
-    batch: Positive | Literal["auto"] = 16
+    batch: Images | Literal["auto"] = 16
     """Images per step over all processes."""
-    accumulate: Positive = 1
+    accumulate: Images = 1
     """Batches whose gradients are added up before a step."""
-    reference_batch: Positive | None = None
+    reference_batch: Images | None = None
     """The batch that `lr` and `schedule` were written for; with another batch both are scaled. None: no scaling."""
-    lr: float = 0.02
-    bias_lr_factor: float = 1.0
-    backbone_lr_factor: float = 1.0
-    layer_decay: float | None = None
-    weight_decay: float = 1e-4
-    weight_decay_norm: float = 0.0
-    weight_decay_bias: float | None = None
+    lr: Amount = 0.02
+    bias_lr_factor: Amount = 1.0
+    backbone_lr_factor: Amount = 1.0
+    layer_decay: Share | None = None
+    weight_decay: Amount = 1e-4
+    weight_decay_norm: Amount = 0.0
+    weight_decay_bias: Amount | None = None
     """None: as `weight_decay`."""
     optimizer: Optimizer = SGD()
     schedule: Schedule = Schedule()
     clip: Literal["none", "value", "norm"] = "none"
-    clip_limit: float = 1.0
+    clip_limit: Amount = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    ema: float | None = None
+    ema: Fraction | None = None
     """Decay of the moving mean of the weights; None: off."""
     checkpoint_activations: bool = False
     compile: bool = False
     weights: str | None = None
     """A checkpoint to start from: ImageNet weights or a detector's. None: from scratch."""
-    stages: list[Stage] = []
-    seed: int = 0
-    checkpoint_every: Positive = 1000
-    keep_checkpoints: Positive = 3
-    evaluate_every: Positive | None = None
-    early_stop: Positive | None = None
+    stages: UpTo64[Stage] = ()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    checkpoint_every: StepCount = 1000
+    keep_checkpoints: StepCount = 3
+    evaluate_every: StepCount | None = None
+    early_stop: StepCount | None = None
     """Evaluations without a better result after which the run ends."""
-    log_every: Positive = 20
-    picture_every: Positive | None = None
+    log_every: StepCount = 20
+    picture_every: StepCount | None = None
     """Steps between pictures of what the model sees, learns from and finds."""
-    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = []
+    log_to: UpTo64[Literal["tensorboard", "wandb", "mlflow"]] = ()
     """Where the figures go beside the run's own metrics.jsonl."""
     non_finite: Literal["stop", "skip"] = "stop"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from boxwright.config.parts import Anchors, Resize
+from boxwright.config import parts
 from boxwright.data.annotations import CROWD, DIFFICULT, UNUSABLE, Annotations
 from boxwright.data.columns import unpack_decimals
 from boxwright.data.resize import ResizeMethod, shortest_edge_scale
@@ -33,7 +33,7 @@ class AnchorShapes:
         return np.stack((sizes * ratios, sizes / ratios), axis=-1).reshape(-1, 2)
 
 
-def anchor_shapes(anchors: Anchors, resize: Resize) -> AnchorShapes:
+def anchor_shapes(anchors: parts.Anchors, resize: parts.Resize) -> AnchorShapes:
     """Those of all levels of a config, and the scale of its test images."""
     return AnchorShapes(
         sizes=sorted({size for level in anchors.sizes for size in level}),

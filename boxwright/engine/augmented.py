@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from boxwright.config.testing import AugmentedTest
+from boxwright.config import testing
 from boxwright.data.image import RgbImage
 from boxwright.errors import ConfigError
 from boxwright.geometry.boxes import clip_boxes, flip_boxes, scale_boxes
@@ -70,7 +70,7 @@ class View:
 def detect_augmented(
     detector: "Detector",
     picture: RgbImage,
-    settings: AugmentedTest,
+    settings: testing.AugmentedTest,
     *,
     proposals: Tensor | None = None,
     flip_pairs: FlipPairs | None = None,
@@ -91,7 +91,7 @@ def detect_augmented(
     return detector.to_original([raw], views[0].batch)[0]
 
 
-def make_views(detector: "Detector", picture: RgbImage, settings: AugmentedTest) -> list[View]:
+def make_views(detector: "Detector", picture: RgbImage, settings: testing.AugmentedTest) -> list[View]:
     offset = int(detector.model.box_offset)
     views = []
     for short in settings.short_sides:

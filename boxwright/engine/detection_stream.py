@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boxwright.config.testing import AugmentedTest
+from boxwright.config import testing
 from boxwright.data.annotations import Annotations
 from boxwright.data.dataset import EvaluationDataset, TargetRule, load_sample
 from boxwright.data.loader import Collate, Packed, data_loader, on_device
@@ -78,7 +78,7 @@ def detect_share(
 
 
 def _detect_augmented(
-    detector: Detector, share: ImageShare, settings: AugmentedTest, watch: "Watch", given: Given | None
+    detector: Detector, share: ImageShare, settings: testing.AugmentedTest, watch: "Watch", given: Given | None
 ) -> Iterator[tuple[int | str, Detections]]:
     """One picture after the other: each is seen many times, so reading it costs nothing beside that."""
     annotations = share.annotations

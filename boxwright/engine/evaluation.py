@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from boxwright.config.testing import Selection
+from boxwright.config import testing
 from boxwright.data.annotations import Annotations
 from boxwright.data.formats.reading import align_classes, read_dataset
 from boxwright.data.skipping import Skip
@@ -139,10 +139,10 @@ def read_for(detector: Detector, data: DataSource | Annotations) -> Annotations:
     return annotations
 
 
-def keypoint_sigmas(settings: Selection, truth: GroundTruth) -> list[float] | None:
+def keypoint_sigmas(settings: testing.Selection, truth: GroundTruth) -> list[float] | None:
     """Those of the settings; for 17 keypoints, or none, None, which is COCO's; others get the same for each point."""
     own = settings.keypoint_sigmas
     count = 0 if truth.keypoints is None else truth.keypoints.shape[1]
     if own or count in (0, len(COCO_SIGMAS)):
-        return own or None
+        return list(own) or None
     return [PLAIN_SIGMA] * count

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boxwright.config import RCNN, Model
+from boxwright.config import schema
 from boxwright.errors import ConfigError
 from boxwright.evaluation.detections import read_detections
 from boxwright.evaluation.ground_truth import GroundTruth
@@ -25,12 +25,12 @@ def read_proposals(path: str | Path, truth: GroundTruth) -> Given:
     return {image_id: boxes[ends[i] : ends[i + 1]] for i, image_id in enumerate(truth.image_ids)}
 
 
-def check_proposals(model: Model, path: str | Path | None) -> None:
+def check_proposals(model: schema.Model, path: str | Path | None) -> None:
     """Whether a model that takes proposals gets some, and no other does."""
-    takes_some = isinstance(model, RCNN) and model.box_head is not None
+    takes_some = isinstance(model, schema.RCNN) and model.box_head is not None
     if path is not None and not takes_some:
         raise ConfigError("the model takes no proposals from outside; only a two-stage detector does")
-    if path is None and isinstance(model, RCNN) and model.proposals.kind == "precomputed":
+    if path is None and isinstance(model, schema.RCNN) and model.proposals.kind == "precomputed":
         raise ConfigError(
             "the model takes its proposals from outside: give a COCO results file of them (--proposals FILE), as "
             "`boxwright evaluate RPN --data DATA --save FILE` writes it"

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from boxwright.config.parts import Input
+from boxwright.config import parts
 from boxwright.data.network_input import InputRule
 
 
-def training_rule(settings: Input) -> InputRule:
+def training_rule(settings: parts.Input) -> InputRule:
     """How pictures become the network's input in training."""
     resize = settings.resize
     return replace(
@@ -17,7 +17,7 @@ def training_rule(settings: Input) -> InputRule:
     )
 
 
-def evaluation_rule(settings: Input) -> InputRule:
+def evaluation_rule(settings: parts.Input) -> InputRule:
     """How they do at test."""
     return InputRule(
         short=(settings.resize.short_test,),

@@ -7,8 +7,7 @@ from typing import TypedDict
 
 import torch
 
-from boxwright.config import Config, dump, override
-from boxwright.config.load import dump_plain, validate
+from boxwright.config import Config, dump
 from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.unfilled import UnfilledParameters
 from boxwright.errors import BoxwrightError, ConfigError, WeightsError
@@ -77,7 +76,7 @@ def detector_of(
         config = _config_of(weights, where)
     settings = config if isinstance(config, Config) else load_config(config)
     if len(weights.class_names) == settings.model.num_classes:
-        settings = _with_names(settings, weights.class_names, where)
+        settings = settings.with_(model=settings.model.with_(class_names=weights.class_names))
     held = sum(value.nbytes for value in weights.state.values())
     with UnfilledParameters(held=held, where=where):
         detector = _detector(settings, device=device, precision=precision, overrides=overrides)
@@ -153,7 +152,7 @@ def _detector(
     config: Config, *, device: str | torch.device, precision: Precision, overrides: Sequence[str]
 ) -> Detector:
     """With random weights."""
-    config, device = override(config, overrides), pick_device(device)
+    config, device = config.with_(*overrides), pick_device(device)
     try:
         return Detector(config=config, device=device, precision=precision)
     except BoxwrightError:
@@ -188,12 +187,6 @@ def _published(source: str | Path | Config) -> ZooModel | None:
     """The published model that `source` names; a name with a known source's prefix must be one."""
     is_name = not isinstance(source, Config) and is_published(str(source)) and not is_readable(Path(source))
     return find_model(str(source)) if is_name else None
-
-
-def _with_names(settings: Config, names: Sequence[str], where: str) -> Config:
-    """Names are values: written out as text, quotes and line ends would come back changed."""
-    plain = dump_plain(settings)
-    return validate(plain | {"model": plain["model"] | {"class_names": list(names)}}, where=where)
 
 
 def _check_complete(report: WeightsReport, where: str) -> None:

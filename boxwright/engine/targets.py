@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from boxwright.config import parts
 from boxwright.config.conventions import Conventions
-from boxwright.config.parts import Resize
 from boxwright.data.network_input import Prepared
 from boxwright.data.transforms.geometry import scale_target
 from boxwright.geometry.masks import to_run_lengths
@@ -12,7 +12,7 @@ from boxwright.types import Target
 RASTERISED_FIRST = ("bitmaps", "soft_bitmaps")  # these conventions draw polygons in the original image, then resize
 
 
-def to_network_frame(target: Target, prepared: Prepared, *, resize: Resize, conventions: Conventions) -> Target:
+def to_network_frame(target: Target, prepared: Prepared, *, resize: parts.Resize, conventions: Conventions) -> Target:
     """The same objects in the frame of the resized image."""
     if target.masks is not None and conventions.mask_targets in RASTERISED_FIRST:
         target = replace(target, masks=to_run_lengths(target.masks))

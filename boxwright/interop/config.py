@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwright.config import load_config, override, parse_config, preset, preset_names
+from boxwright.config import load_config, parse_config, preset, preset_names
 from boxwright.config.schema import Config
 from boxwright.errors import ConfigError
 from boxwright.interop.detectron.config import read_detectron
@@ -33,7 +33,7 @@ _MM = ("model", "train_dataloader", "data", "optim_wrapper", "_base_", "default_
 
 def read_config(source: Path | str, overrides: Sequence[str] = ()) -> Config:
     """Our settings from a file, a name or a text of any dialect, then our own dotted overrides."""
-    return override(read_config_report(source)[0], overrides)
+    return read_config_report(source)[0].with_(*overrides)
 
 
 def read_config_report(source: Path | str) -> tuple[Config, ConfigReport]:

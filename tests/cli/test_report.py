@@ -5,7 +5,7 @@ import json
 import pytest
 
 from boxwright.cli.main import run
-from boxwright.config.load import dump, override
+from boxwright.config.load import dump
 from boxwright.data import synth
 from boxwright.data.formats.reading import read_dataset
 from boxwright.engine.detector import Detector
@@ -51,11 +51,9 @@ def test_a_run_is_measured_once_and_its_losses_are_shown(made, capsys, tmp_path)
     run_folder.mkdir()
     names = list(read_dataset(made, split="val", use_index=False).class_names)
     changes = ["model.input.resize.short_test=64", "model.input.resize.long_test=64", f"data.train={made}"]
-    config = override(
-        load_config("mask_rcnn_r18_fpn_gn"), [*changes, "test.max_detections=3", "test.score_threshold=0"]
-    )
-    model = config.model.model_copy(update={"num_classes": len(names), "class_names": names})
-    config = config.model_copy(update={"model": model})
+    config = load_config("mask_rcnn_r18_fpn_gn").with_(*changes, "test.max_detections=3", "test.score_threshold=0")
+    model = config.model.with_(num_classes=len(names), class_names=names)
+    config = config.with_(model=model)
     (run_folder / "config.yaml").write_text(dump(config))
     (run_folder / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": 2.5}\n')
     save(Detector(config=config), run_folder / "best.safetensors")

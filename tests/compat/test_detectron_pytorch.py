@@ -108,7 +108,7 @@ def test_the_smaller_batch_has_the_originals_rate_and_schedule(files):
     scaled = scaled_to_batch(plan(files, "--bs", "4", "--iter_size", "2").config.train, 4)
     assert scaled.lr == pytest.approx(0.005)
     assert scaled.schedule.max_steps == 180000
-    assert scaled.schedule.decay.steps == [120000, 160000]
+    assert scaled.schedule.decay.steps == (120000, 160000)
     own = plan(files, "--bs", "4", "--lr", "0.01").config.train
     assert scaled_to_batch(own, 4).lr == pytest.approx(0.01)
 
@@ -117,7 +117,7 @@ def test_keypoints_have_their_own_data_set(files):
     flags = ["--dataset", "keypoints_coco2017", "--cfg", str(files / "config.yaml")]
     config = train_net_step.plan_training(train_net_step.parse(flags)).config
     assert (config.data.train, config.model.num_classes) == ("keypoints_coco_2017_train", 1)
-    assert config.model.class_names == ["person"]
+    assert config.model.class_names == ("person",)
 
 
 def test_every_run_has_a_folder_of_its_own_and_resume_takes_the_last(files, tmp_path):

@@ -2,17 +2,7 @@
 
 import pytest
 
-from boxwright.config import (
-    diff,
-    dump,
-    json_schema,
-    load_config,
-    override,
-    parse_config,
-    preset,
-    preset_names,
-    save_config,
-)
+from boxwright.config import diff, dump, json_schema, load_config, parse_config, preset, preset_names, save_config
 from boxwright.errors import ConfigError
 
 
@@ -23,7 +13,7 @@ def test_every_preset_survives_yaml_exactly(name):
 
 
 def test_a_saved_file_loads_to_the_same_settings(tmp_path):
-    config = override(preset("mask_rcnn_r50_fpn"), ["train.lr=1e-5"])
+    config = preset("mask_rcnn_r50_fpn").with_("train.lr=1e-5")
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
     assert config.train.lr == 1e-5
@@ -49,18 +39,18 @@ def test_a_base_that_leads_back_is_an_error(tmp_path):
 
 
 def test_a_new_kind_starts_from_its_own_defaults():
-    config = override(preset("faster_rcnn_r50_fpn"), ["train.schedule.decay.kind=cosine"])
+    config = preset("faster_rcnn_r50_fpn").with_("train.schedule.decay.kind=cosine")
     assert config.train.schedule.decay.model_dump() == {"kind": "cosine", "final": 0.0}
 
 
 def test_a_part_that_was_off_is_switched_on():
-    config = override(preset("faster_rcnn_r50_fpn"), ["model.mask_head.convs=[64]"])
-    assert config.model.mask_head.convs == [64]
+    config = preset("faster_rcnn_r50_fpn").with_("model.mask_head.convs=[64]")
+    assert config.model.mask_head.convs == (64,)
     assert config.model.mask_head.upsample == "deconv"
 
 
 def test_list_entries_are_set_by_index():
-    assert override(preset("rpn_r50_fpn"), ["model.anchors.sizes.0=[16]"]).model.anchors.sizes[0] == [16]
+    assert preset("rpn_r50_fpn").with_("model.anchors.sizes.0=[16]").model.anchors.sizes[0] == (16,)
 
 
 MISTAKES = [
@@ -86,13 +76,13 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "message"), MISTAKES)
 def test_a_wrong_override_is_explained(text, message):
     with pytest.raises(ConfigError) as caught:
-        override(preset("mask_rcnn_r50_fpn"), [text])
+        preset("mask_rcnn_r50_fpn").with_(text)
     assert str(caught.value).removeprefix("overrides: ") == message
 
 
 def test_all_mistakes_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        override(preset("mask_rcnn_r50_fpn"), ["train.lrr=1", "model.backbone.depth=51", "test.nms=soft"])
+        preset("mask_rcnn_r50_fpn").with_("train.lrr=1", "model.backbone.depth=51", "test.nms=soft")
     lines = str(caught.value).splitlines()
     assert lines[0] == "overrides: 3 mistakes in the settings"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["model.backbone.depth", "train.lrr", "test.nms"]

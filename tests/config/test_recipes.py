@@ -11,12 +11,12 @@ from boxwright.errors import ConfigError
 @pytest.mark.parametrize(
     ("name", "max_steps", "steps", "batch", "lr"),
     [
-        ("1x", 90000, [60000, 80000], 16, 0.02),  # Detectron2's Base schedules
-        ("2x", 180000, [120000, 160000], 16, 0.02),
-        ("3x", 270000, [210000, 250000], 16, 0.02),
-        ("20e", 146600, [117280, 139270], 16, 0.02),  # mmdetection's schedule_20e: epochs 16 and 19
-        ("lsj_100e", 184375, [163889, 177546], 64, 0.1),  # mask_rcnn_R_50_FPN_100ep_LSJ.py
-        ("lsj_400e", 737500, [655556, 710185], 64, 0.1),
+        ("1x", 90000, (60000, 80000), 16, 0.02),  # Detectron2's Base schedules
+        ("2x", 180000, (120000, 160000), 16, 0.02),
+        ("3x", 270000, (210000, 250000), 16, 0.02),
+        ("20e", 146600, (117280, 139270), 16, 0.02),  # mmdetection's schedule_20e: epochs 16 and 19
+        ("lsj_100e", 184375, (163889, 177546), 64, 0.1),  # mask_rcnn_R_50_FPN_100ep_LSJ.py
+        ("lsj_400e", 737500, (655556, 710185), 64, 0.1),
     ],
 )
 def test_a_recipe_has_its_published_numbers(name, max_steps, steps, batch, lr):
@@ -32,7 +32,7 @@ def test_large_scale_jitter_brings_its_crops():
 
 def test_a_recipe_scales_to_a_small_batch():
     train = scaled_to_batch(apply_recipe(load_config("mask_rcnn_r50_fpn"), "1x").train, 2)
-    assert (train.lr, train.schedule.max_steps, train.schedule.decay.steps) == (0.0025, 720000, [480000, 640000])
+    assert (train.lr, train.schedule.max_steps, train.schedule.decay.steps) == (0.0025, 720000, (480000, 640000))
 
 
 def test_an_unknown_recipe_names_the_nearest():

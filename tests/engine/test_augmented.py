@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from boxwright.config.load import override
-from boxwright.config.parts import KeypointHead
-from boxwright.config.testing import AugmentedTest
+from boxwright.config import parts, testing
 from boxwright.data import synth
 from boxwright.engine.augmented import detect_augmented, make_views
 from boxwright.engine.detector import Detector
@@ -21,7 +19,7 @@ from boxwright.models.select import Candidates
 from tests.golden.compare import IMAGES, Comparison
 from tests.golden.recordings import recording
 
-ONE = AugmentedTest(short_sides=[96], long=160, flip=False)
+ONE = testing.AugmentedTest(short_sides=[96], long=160, flip=False)
 PAIRS = ((0, 1),)
 
 
@@ -34,14 +32,13 @@ def picture():
 def detector():
     """With masks and three keypoints, of which the first two are a left and a right one."""
     changes = ["model.input.resize.short_test=96", "model.input.resize.long_test=160", "model.num_classes=2"]
-    config = override(
-        load_config("mask_rcnn_r18_fpn_gn"),
-        [*changes, "test.score_threshold=0.3", "test.max_detections=12", "model.proposals.post_nms_top_k.test=40"],
+    config = load_config("mask_rcnn_r18_fpn_gn").with_(
+        *changes, "test.score_threshold=0.3", "test.max_detections=12", "model.proposals.post_nms_top_k.test=40"
     )
-    head = KeypointHead(num_keypoints=3, convs=[32], pooling=config.model.mask_head.pooling)
-    model = config.model.model_copy(update={"keypoint_head": head})
+    head = parts.KeypointHead(num_keypoints=3, convs=[32], pooling=config.model.mask_head.pooling)
+    model = config.model.with_(keypoint_head=head)
     torch.manual_seed(0)
-    made = Detector(config=config.model_copy(update={"model": model}))
+    made = Detector(config=config.with_(model=model))
     for module in made.model.modules():  # predictions of an untrained model are all alike without this
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.05)
@@ -51,7 +48,7 @@ def detector():
 @pytest.mark.parametrize("combine", ["union", "average"])
 def test_one_view_of_the_usual_size_changes_nothing(detector, picture, combine):
     plain = detector(picture)
-    found = detect_augmented(detector, picture, ONE.model_copy(update={"combine": combine}))
+    found = detect_augmented(detector, picture, ONE.with_(combine=combine))
     assert len(plain) == len(found) > 3
     torch.testing.assert_close(found.boxes, plain.boxes, atol=1e-3, rtol=0)
     torch.testing.assert_close(found.scores, plain.scores, atol=1e-5, rtol=0)
@@ -63,7 +60,7 @@ def test_one_view_of_the_usual_size_changes_nothing(detector, picture, combine):
 @pytest.mark.parametrize("combine", ["union", "average"])
 def test_with_mirrored_views_a_mirrored_picture_gives_mirrored_results(detector, picture, combine):
     """Whatever the network is: both pictures are seen in the same two ways."""
-    settings = AugmentedTest(short_sides=[96], long=200, flip=True, combine=combine)
+    settings = testing.AugmentedTest(short_sides=[96], long=200, flip=True, combine=combine)
     width = picture.shape[1]
     upright = detect_augmented(detector, picture, settings, flip_pairs=PAIRS)
     mirrored = detect_augmented(detector, np.ascontiguousarray(picture[:, ::-1]), settings, flip_pairs=PAIRS)
@@ -80,7 +77,7 @@ def test_with_mirrored_views_a_mirrored_picture_gives_mirrored_results(detector,
 
 
 def test_union_keeps_what_any_view_finds(detector, picture):
-    settings = AugmentedTest(short_sides=[64, 96], long=400, flip=True)
+    settings = testing.AugmentedTest(short_sides=[64, 96], long=400, flip=True)
     both = detect_augmented(detector, picture, settings, flip_pairs=PAIRS)
     assert both.scores.max() >= detector(picture).scores.max() - 1e-6
     assert both.boxes.min() >= 0
@@ -88,7 +85,7 @@ def test_union_keeps_what_any_view_finds(detector, picture):
 
 
 def test_views_are_of_the_sizes_asked_for(detector, picture):
-    views = make_views(detector, picture, AugmentedTest(short_sides=[64, 128], long=100, flip=True))
+    views = make_views(detector, picture, testing.AugmentedTest(short_sides=[64, 128], long=100, flip=True))
     assert [(view.batch.sizes[0], view.is_flipped) for view in views] == [
         ((64, 64), False), ((64, 64), True), ((100, 100), False), ((100, 100), True),
     ]  # fmt: skip
@@ -100,7 +97,7 @@ def test_views_are_of_the_sizes_asked_for(detector, picture):
 
 def test_inclusive_corners_are_mirrored_as_pixels(detector, picture):
     """Detectron's box of the first pixel column, 0..0, becomes that of the last, 95..95."""
-    view = make_views(detector, picture, AugmentedTest(short_sides=[96], long=96, flip=True))[1]
+    view = make_views(detector, picture, testing.AugmentedTest(short_sides=[96], long=96, flip=True))[1]
     inclusive = type(view)(view.batch, True, 1)
     torch.testing.assert_close(
         inclusive.to_original(torch.tensor([[0.0, 3.0, 0.0, 9.0]])), torch.tensor([[95.0, 3.0, 95.0, 9.0]])
@@ -108,7 +105,7 @@ def test_inclusive_corners_are_mirrored_as_pixels(detector, picture):
 
 
 def test_keypoints_that_nobody_can_swap_come_from_upright_views_alone(detector, picture):
-    settings = AugmentedTest(short_sides=[96], long=160, flip=True)
+    settings = testing.AugmentedTest(short_sides=[96], long=160, flip=True)
     boxes = detect_augmented(detector, picture, settings, flip_pairs=PAIRS)
     unknown = detect_augmented(detector, picture, settings)
     torch.testing.assert_close(unknown.boxes, boxes.boxes)
@@ -125,12 +122,12 @@ def test_the_settings_turn_it_on(detector, picture):
 
 def test_average_needs_a_box_head(picture):
     changes = ["model.input.resize.short_test=64", "model.input.resize.long_test=64", "model.backbone.depth=18"]
-    config = override(load_config("retinanet_r50_fpn"), [*changes, "model.num_classes=2"])
+    config = load_config("retinanet_r50_fpn").with_(*changes, "model.num_classes=2")
     single_stage = Detector(config=config)
-    found = detect_augmented(single_stage, picture, AugmentedTest(short_sides=[64], long=64))
+    found = detect_augmented(single_stage, picture, testing.AugmentedTest(short_sides=[64], long=64))
     assert found.boxes.shape[1] == 4
     with pytest.raises(ConfigError, match="that needs a box head to judge regions again; set union"):
-        detect_augmented(single_stage, picture, AugmentedTest(short_sides=[64], long=64, combine="average"))
+        detect_augmented(single_stage, picture, testing.AugmentedTest(short_sides=[64], long=64, combine="average"))
 
 
 @pytest.mark.slow
@@ -138,7 +135,7 @@ def test_boxes_scores_and_masks_are_detectron2s():
     """Recorded from its GeneralizedRCNNWithTTA, batch_size 1, on sizes 240 and 320 (at most 500), each mirrored too."""
     entry = recording("InstanceSegmentation__mask_rcnn_R_50_FPN_3x")
     changes = ["test.augment.short_sides=[240, 320]", "test.augment.long=500", "test.augment.flip=true"]
-    comparison = Comparison(entry, config=override(Comparison(entry).config, changes))
+    comparison = Comparison(entry, config=Comparison(entry).config.with_(*changes))
     found = comparison.detector(str(IMAGES[0]))
     with np.load(Path(__file__).parent / "augmented_detectron2.npz") as original:
         boxes, scores, classes, areas = (
@@ -175,7 +172,7 @@ TWO = Candidates(  # IoU 0.6: the second covers 0.6 of the first's 20 x 10 and l
     ],
 )
 def test_soft_suppression_and_box_voting_come_from_the_settings(settings, boxes, scores):
-    config = override(load_config("mask_rcnn_r18_fpn_gn"), settings)
+    config = load_config("mask_rcnn_r18_fpn_gn").with_(*settings)
     chosen = build_model(config.model, config.test).select(TWO, counts=True)
     torch.testing.assert_close(chosen.boxes[0], torch.tensor(boxes, dtype=torch.float32), atol=1e-4, rtol=0)
     torch.testing.assert_close(chosen.scores[0], torch.tensor(scores), atol=1e-5, rtol=0)

@@ -10,8 +10,7 @@ import torch
 import torch.multiprocessing as mp
 
 import boxwright as bw
-from boxwright.config.load import override
-from boxwright.config.testing import Selection
+from boxwright.config import testing
 from boxwright.data import synth
 from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import load_image
@@ -36,10 +35,10 @@ def folder(tmp_path_factory):
 
 def small_detector(folder):
     names = list(read_dataset(folder, split="val", use_index=False).class_names)
-    config = override(load_config("mask_rcnn_r18_fpn_gn"), [*SMALL])
-    model = config.model.model_copy(update={"num_classes": len(names), "class_names": names})
+    config = load_config("mask_rcnn_r18_fpn_gn").with_(*SMALL)
+    model = config.model.with_(num_classes=len(names), class_names=names)
     torch.manual_seed(0)
-    detector = Detector(config=config.model_copy(update={"model": model}))
+    detector = Detector(config=config.with_(model=model))
     for module in detector.model.modules():  # predictions of an untrained model are all alike without this
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.05)
@@ -159,28 +158,28 @@ def test_ground_truth_from_a_data_set_is_that_of_its_file(folder):
 )
 def test_sigmas_are_those_of_the_settings_or_of_coco_or_alike_for_each_point(count, own, expected):
     truth = SimpleNamespace(keypoints=np.zeros((2, count, 3)) if count else None)
-    assert keypoint_sigmas(Selection(keypoint_sigmas=own), truth) == expected
+    assert keypoint_sigmas(testing.Selection(keypoint_sigmas=own), truth) == expected
 
 
 def test_classes_that_do_not_fit_are_told(folder, detector):
     other = small_detector(folder)
     names = [f"thing {i}" for i in range(len(detector.class_names))]
-    model = other.config.model.model_copy(update={"class_names": names})
-    other.config = other.config.model_copy(update={"model": model})
+    model = other.config.model.with_(class_names=names)
+    other.config = other.config.with_(model=model)
     with pytest.raises(DatasetError, match="which the model does not know; its classes are thing 0, thing 1"):
         evaluate(other, folder)
-    model = other.config.model.model_copy(update={"class_names": [], "num_classes": 7})
-    other.config = other.config.model_copy(update={"model": model})
+    model = other.config.model.with_(class_names=[], num_classes=7)
+    other.config = other.config.with_(model=model)
     with pytest.raises(DatasetError, match=r"classes and the model 7, without names to tell which is which"):
         evaluate(other, folder)
-    model = other.config.model.model_copy(update={"box_head": None, "mask_head": None})
-    other.config = other.config.model_copy(update={"model": model})
+    model = other.config.model.with_(box_head=None, mask_head=None)
+    other.config = other.config.with_(model=model)
     with pytest.raises(ConfigError, match="the model finds proposals only"):
         evaluate(other, folder)
 
 
 def test_test_time_augmentation_is_measured_where_the_settings_ask_for_it(folder, detector, tmp_path):
-    changed = override(detector.config, ["test.augment.short_sides=[64, 96]", "test.max_detections=4"])
+    changed = detector.config.with_("test.augment.short_sides=[64, 96]", "test.max_detections=4")
     augmented = Detector(config=changed)
     augmented.model.load_state_dict(detector.model.state_dict())
     path = tmp_path / "results.json"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from boxwright.cli.main import run
-from boxwright.config import Config, override, preset
+from boxwright.config import Config, preset
 from boxwright.data import synth
 from boxwright.engine.detector import Detector
 from boxwright.engine.evaluation import evaluate
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(folder):
     names = [category["name"] for category in json.loads((folder / "val.json").read_text())["categories"]]
-    config = override(preset("faster_rcnn_r50_fpn"), [*CHANGES, f"model.class_names={json.dumps(names)}"])
+    config = preset("faster_rcnn_r50_fpn").with_(*CHANGES, f"model.class_names={json.dumps(names)}")
     torch.manual_seed(0)
     detector = Detector(config=config)
     for name, weight in detector.model.named_parameters():  # predictions of an untrained model are all alike
@@ -42,7 +42,7 @@ def whole(folder):
 
 
 def with_parts(whole, **parts):
-    model = type(whole.config.model).model_validate(dict(whole.config.model) | parts)
+    model = whole.config.model.with_(**parts)
     detector = Detector(config=Config(model=model, test=whole.config.test))
     detector.model.load_state_dict(whole.model.state_dict(), strict=False)
     return detector
@@ -67,6 +67,6 @@ def test_a_model_without_an_rpn_wants_proposals_and_no_other_takes_them(whole, f
     assert "the model takes its proposals from outside: give a COCO results file of them (--proposals FILE)" in (
         capsys.readouterr().err
     )
-    single = Detector(config=override(preset("retinanet_r50_fpn"), ["model.backbone.depth=18", "model.convs=[16]"]))
+    single = Detector(config=preset("retinanet_r50_fpn").with_("model.backbone.depth=18", "model.convs=[16]"))
     with pytest.raises(ConfigError, match="the model takes no proposals from outside"):
         evaluate(single, folder, proposals=tmp_path / "proposals.json")

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from boxwright.config import override, save_config
+from boxwright.config import save_config
 from boxwright.engine.detector import Detector
 from boxwright.engine.loading import load, load_config, load_weights, save
 from boxwright.errors import ConfigError, WeightsError
@@ -49,7 +49,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("changes", [(), ("model.backbone.norm.kind=gn", "model.backbone.norm.groups=4")])
 def test_nothing_random_is_drawn_for_a_model_from_a_file_and_it_is_the_same(changes, tmp_path):
-    settings = override(tiny_config(), changes)
+    settings = tiny_config().with_(*changes)
     torch.manual_seed(3)
     expected = Detector(config=settings)
     save(expected, tmp_path / "w.safetensors")
@@ -132,7 +132,7 @@ def test_a_model_with_parts_left_at_random_is_refused(ours, tmp_path):
 
 
 def test_weights_of_other_shapes_are_counted_and_the_first_is_shown(foreign):
-    wider = override(tiny_config(), ["model.num_classes=5", "model.class_names=[]"])
+    wider = tiny_config().with_("model.num_classes=5", "model.class_names=[]")
     message = r"6 weights do not fit the settings, first box_head\.score\.weight: \(4, 32\) in the file, \(6, 32\)"
     with pytest.raises(WeightsError, match=message):
         load(wider, foreign, device="cpu")
@@ -143,7 +143,7 @@ def test_weights_of_other_shapes_are_counted_and_the_first_is_shown(foreign):
 
 
 def test_weights_without_a_place_are_told(foreign, caplog):
-    settings = override(tiny_config(), ["model.mask_head=null"])
+    settings = tiny_config().with_("model.mask_head=null")
     with caplog.at_level(logging.WARNING):
         load(settings, foreign, device="cpu")
     assert "8 weights have no place in the model, first mask_head.convs.0.weight" in caplog.text

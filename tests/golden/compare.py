@@ -12,7 +12,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from boxwright.config import Config, override
+from boxwright.config import Config
 from boxwright.config.load import load_config
 from boxwright.engine.detector import Detector
 from boxwright.interop.weights import Weights, load_state, to_our_names
@@ -287,7 +287,7 @@ class Comparison:
         changes = ["model.input.resize.short_test=480", "model.input.resize.long_test=800"]
         if "128" in str(self.recording.meta["train"].get("overrides", "")):
             changes.append("model.box_head.sampling.size=128")
-        return self._loaded(override(self.config, changes))
+        return self._loaded(self.config.with_(*changes))
 
     def _training_proposals(self) -> list[Tensor] | None:
         given = [self._proposals(index) for index in (0, 1)]

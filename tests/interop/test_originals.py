@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from boxwright.config import diff, override
+from boxwright.config import diff
 from boxwright.config.load import load_config as load_ours
 from boxwright.engine.conversion import convert_weights
 from boxwright.engine.detector import Detector
@@ -83,7 +83,7 @@ def assert_same_parameters(detector: Detector, recording: Recording, but: str = 
 def test_the_originals_config_gives_the_settings_of_the_recorded_model(recording):
     """Class names may be known to one of the two only."""
     theirs, ours = load_config(original_config(recording)), load_ours(CONFIGS / f"{recording.file.stem}.yaml")
-    theirs, ours = (override(config, ["model.class_names=[]"]) for config in (theirs, ours))
+    theirs, ours = (config.with_("model.class_names=[]") for config in (theirs, ours))
     different = [change for change in diff(theirs, ours) if change[0].startswith(("model", "test"))]
     assert different == []
 

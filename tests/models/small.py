@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from boxwright.config import Config
-from boxwright.config.load import override
 from boxwright.config.presets import preset
 from boxwright.types import Masks, Target
 
@@ -39,7 +38,7 @@ def small(kind: str, *changes: str) -> Config:
     if model.backbone.kind == "resnet" and kind != "deformable":
         found.append("model.backbone.depth=18")
     if model.kind == "retinanet":
-        return override(config, [*found, "model.convs=[64]", "model.pre_nms_top_k=50", *changes])
+        return config.with_(*found, "model.convs=[64]", "model.pre_nms_top_k=50", *changes)
     if model.proposals.kind == "rpn":
         found += ["model.proposals.pre_nms_top_k={train: 60, test: 60}", "model.proposals.sampling.size=32"]
         found += ["model.proposals.post_nms_top_k={train: 40, test: 20}"]
@@ -51,7 +50,7 @@ def small(kind: str, *changes: str) -> Config:
         found += ["model.mask_head.convs=[32]", "model.mask_head.upsample_channels=32"]
     if model.keypoint_head is not None:
         found += ["model.num_classes=1", "model.keypoint_head.num_keypoints=2", "model.keypoint_head.convs=[32]"]
-    return override(config, [*found, *changes])
+    return config.with_(*found, *changes)
 
 
 def target(boxes, labels, *, size=(64, 80), crowds=(), keypoints=2) -> Target:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from boxwright.config.training import Train
+from boxwright.config import training
 from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World
 from boxwright.engine.training.learner import Learner
@@ -60,7 +60,7 @@ def test_a_step_of_training_learns_what_it_does_on_the_cpu(kind):
 @pytest.mark.parametrize("kind", sorted(set(PADDED_KINDS) - {"fast"}))  # no learner gives it proposals
 def test_a_step_of_training_waits_for_nothing(kind):
     detector = Detector(config=small(kind), device=GPU, precision="bf16")
-    learner = Learner(detector=detector, train=Train(batch=2, precision="bf16"), world=World())
+    learner = Learner(detector=detector, train=training.Train(batch=2, precision="bf16"), world=World())
     batch = batch_of(kind, "objects").to(GPU)
     learner.step([batch], 0)
     with without_waiting():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxwright.compat.detectron_pytorch.flags import DATASETS, add_model_flags, read_settings
-from boxwright.config import Config, override
+from boxwright.config import Config
 from boxwright.engine.training.checkpoint import LIST
 from boxwright.engine.training.train import Resume, train
 from boxwright.errors import ConfigError
@@ -83,7 +83,7 @@ def plan_training(flags: argparse.Namespace) -> Plan:
     if start is not None:
         changes.append(f"train.weights={start}")
     return Plan(
-        config=override(config, changes),
+        config=config.with_(*changes),
         data=None if flags.dataset in DATASETS else flags.dataset,
         out=_out(flags),
         resume="auto" if flags.resume else "never",

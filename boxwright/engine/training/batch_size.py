@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from boxwright.config import RCNN, Config, Model
+from boxwright.config import Config, schema
 from boxwright.data.network_input import padded_size
 from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World
@@ -55,7 +55,7 @@ def largest_that_fits(fits: Callable[[int], bool], *, most: int) -> int:
 
 
 def _try_step(config: Config, count: int, device: torch.device) -> None:
-    train = config.train.model_copy(update={"batch": count, "accumulate": 1})
+    train = config.train.with_(batch=count, accumulate=1)
     detector = Detector(config=config, device=device, precision=train.precision)
     Learner(detector=detector, train=train, world=World()).step([_full_batch(config, count, device)], 0)
 
@@ -88,9 +88,9 @@ def largest_size(config: Config) -> Size:
     return (max(resize.short_train) if config.data.aspect_grouping else long), long
 
 
-def _points_inside(boxes: Tensor, model: Model) -> Tensor | None:
+def _points_inside(boxes: Tensor, model: schema.Model) -> Tensor | None:
     """(N, 4) -> (N, K, 3): every keypoint in the middle of its box; None for a model that finds none."""
-    if not isinstance(model, RCNN) or model.keypoint_head is None:
+    if not isinstance(model, schema.RCNN) or model.keypoint_head is None:
         return None
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     points = torch.cat([centres, torch.full((len(boxes), 1), 2.0)], dim=1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from boxwright.config.training import Train
+from boxwright.config import training
 from boxwright.engine.detector import Detector
 from boxwright.engine.distributed import World
 from boxwright.engine.training.moving_mean import MovingMean
@@ -53,7 +53,7 @@ class Launched:
 class Learner:
     """Everything random in a step is drawn from the run's seed and the step's number, so no state of it is kept."""
 
-    def __init__(self, *, detector: Detector, train: Train, world: World) -> None:
+    def __init__(self, *, detector: Detector, train: training.Train, world: World) -> None:
         detector.lay_out(training=True)
         self.detector, self.train, self.world = detector, train, world
         self.parts = parts_of(train)

@@ -7,22 +7,22 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from boxwright.config.training import SGD, AdamW, Train
+from boxwright.config import training
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 _BLOCK = re.compile(r"backbone\.(stem|c\d+\.\d+|blocks\.\d+|head|convs\.\d+)\.")
 
 
-def make_optimizer(model: nn.Module, train: Train) -> Optimizer:
+def make_optimizer(model: nn.Module, train: training.Train) -> Optimizer:
     """An optimiser over all that learns; frozen parameters stay out and get no state.
 
     Each group keeps its share of the base rate as "factor", so that a schedule can set every step's rate.
     """
     groups = parameter_groups(model, train)
     match train.optimizer:
-        case SGD() as sgd:
+        case training.SGD() as sgd:
             return torch.optim.SGD(groups, lr=train.lr, momentum=sgd.momentum, nesterov=sgd.nesterov, fused=True)
-        case AdamW() as adam:
+        case training.AdamW() as adam:
             return torch.optim.AdamW(groups, lr=train.lr, betas=adam.betas, fused=True)
 
 
@@ -32,7 +32,7 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
         group["lr"] = rate * group["factor"]
 
 
-def parameter_groups(model: nn.Module, train: Train) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, train: training.Train) -> list[dict[str, object]]:
     """Parameters of equal rate and decay together, in the order of their first; shared ones once."""
     norms = {
         id(p) for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters(recurse=False)
@@ -48,7 +48,7 @@ def parameter_groups(model: nn.Module, train: Train) -> list[dict[str, object]]:
     ]
 
 
-def _rate_and_decay(name: str, is_norm: bool, depths: dict[str, int], train: Train) -> tuple[float, float]:
+def _rate_and_decay(name: str, is_norm: bool, depths: dict[str, int], train: training.Train) -> tuple[float, float]:
     factor, decay = 1.0, train.weight_decay
     if is_norm:
         decay = train.weight_decay_norm

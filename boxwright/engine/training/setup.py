@@ -6,9 +6,7 @@ from pathlib import Path
 
 import torch
 
-from boxwright.config import Config
-from boxwright.config.schema import RCNN
-from boxwright.config.training import Train
+from boxwright.config import Config, schema, training
 from boxwright.data.annotations import Annotations
 from boxwright.data.augment import Augmentation
 from boxwright.data.dataset import SampleRule, TargetRule
@@ -58,21 +56,19 @@ def settings_for(config: Config, sets: Sets, data: str | Path | None) -> Config:
     model = config.model
     names = list(sets.train.class_names)
     changes: dict[str, object] = {"num_classes": len(names), "class_names": names}
-    if isinstance(model, RCNN):
+    if isinstance(model, schema.RCNN):
         if model.mask_head is not None and not sets.train.has_masks:
             raise DatasetError(f"{sets.train.source} has no masks to train model.mask_head on; take a Faster R-CNN")
         if model.keypoint_head is not None:
             if not sets.train.has_keypoints:
                 raise DatasetError(f"{sets.train.source} has no keypoints to train model.keypoint_head on")
-            head = model.keypoint_head.model_copy(update={"num_keypoints": sets.train.num_keypoints})
-            changes["keypoint_head"] = head
-    checked = type(model).model_validate(dict(model) | changes)
+            changes["keypoint_head"] = model.keypoint_head.with_(num_keypoints=sets.train.num_keypoints)
     place = None if data is None else str(Path(data).absolute() if Path(data).exists() else data)
     places = {} if place is None else {"train": place, "val": place if sets.val is not None else None}
-    return config.model_copy(update={"model": checked, "data": config.data.model_copy(update=places)})
+    return config.with_(model=model.with_(**changes), data=config.data.with_(**places))
 
 
-def recipe_for(train: Train, world: World, *, batch: int, say: Say) -> Train:
+def recipe_for(train: training.Train, world: World, *, batch: int, say: Say) -> training.Train:
     """The recipe scaled to the batch, and the batch checked against the processes."""
     if batch % world.size:
         raise ConfigError(f"train.batch is {batch} images over all processes: not divisible by {world.size} processes")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from boxwright.config.training import Schedule, Stage, Steps, Train
+from boxwright.config import training
 from boxwright.engine.training.schedule import rate_factor
 
 
@@ -15,14 +15,14 @@ class Part:
     end: int
     freeze: tuple[str, ...]
     losses: tuple[str, ...]
-    schedule: Schedule
+    schedule: training.Schedule
 
     def rate(self, step: int, base: float) -> float:
         """The learning rate at a step of the run, for the base rate of the settings."""
         return base * rate_factor(step - self.begin, self.schedule)
 
 
-def parts_of(train: Train) -> list[Part]:
+def parts_of(train: training.Train) -> list[Part]:
     """One part, or one for each of `train.stages`: each goes through the whole schedule, shrunk to its steps."""
     if not train.stages:
         return [Part(0, 0, train.schedule.max_steps, (), (), train.schedule)]
@@ -30,14 +30,14 @@ def parts_of(train: Train) -> list[Part]:
     for number, stage in enumerate(train.stages):
         begin = parts[-1].end if parts else 0
         schedule = _shrunk(train.schedule, stage)
-        parts.append(Part(number, begin, begin + stage.steps, tuple(stage.freeze), tuple(stage.losses), schedule))
+        parts.append(Part(number, begin, begin + stage.steps, stage.freeze, stage.losses, schedule))
     return parts
 
 
-def _shrunk(schedule: Schedule, stage: Stage) -> Schedule:
+def _shrunk(schedule: training.Schedule, stage: training.Stage) -> training.Schedule:
     """Warm-up keeps its length, as far as it fits."""
     decay, share = schedule.decay, stage.steps / schedule.max_steps
-    if isinstance(decay, Steps):
-        decay = decay.model_copy(update={"steps": [max(round(step * share), 1) for step in decay.steps]})
-    warm_up = schedule.warm_up.model_copy(update={"steps": min(schedule.warm_up.steps, stage.steps // 2)})
-    return schedule.model_copy(update={"max_steps": stage.steps, "decay": decay, "warm_up": warm_up})
+    if isinstance(decay, training.Steps):
+        decay = decay.with_(steps=[max(round(step * share), 1) for step in decay.steps])
+    warm_up = schedule.warm_up.with_(steps=min(schedule.warm_up.steps, stage.steps // 2))
+    return schedule.with_(max_steps=stage.steps, decay=decay, warm_up=warm_up)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from boxwright.config import Config, override
+from boxwright.config import Config
 from boxwright.config.load import dump_plain
 from boxwright.config.recipes import apply_recipe
 from boxwright.engine.detector import Detector
@@ -67,7 +67,7 @@ def train(
         print(run.scores, run.detector("photos/new.jpg"))
     """
     settings = config if isinstance(config, Config) else load_config(config)
-    settings = override(settings if recipe is None else apply_recipe(settings, recipe), overrides)
+    settings = (settings if recipe is None else apply_recipe(settings, recipe)).with_(*overrides)
     chosen = device_of_process(pick_device(device))
     with joined_world(chosen) as world, StopRequest() as stop:
         folder = RunFolder(Path(out), is_main=world.is_main)
@@ -78,7 +78,7 @@ def train(
         auto = settings.train.batch == "auto"
         batch = largest_batch(settings, device=chosen, world=world) if auto else int(settings.train.batch)
         scaled = recipe_for(settings.train, world, batch=batch, say=terminal.say)
-        settings = settings.model_copy(update={"train": scaled})
+        settings = settings.with_(train=scaled)
         folder.keep_settings(settings, is_there=is_there)
         detector = make_detector(settings, device=chosen, is_resumed=is_there, say=terminal.say)
         return Trainer(

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boxwright.config import Config, dump, parse_config
-from boxwright.config.training import Train
+from boxwright.config import Config, dump, parse_config, training
 from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.training.checkpoint import read_checkpoint
 from boxwright.errors import TrainingError
@@ -104,7 +103,7 @@ def replay(path: str | Path, *, device: torch.device) -> str:
     return "\n".join(lines)
 
 
-def memory_error(error: BaseException, batches: Sequence[Batch], train: Train) -> TrainingError:
+def memory_error(error: BaseException, batches: Sequence[Batch], train: training.Train) -> TrainingError:
     """What did not fit, and what to change."""
     shape = tuple(batches[0].images.shape)
     reason = str(error).split(". ")[0]

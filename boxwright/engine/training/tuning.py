@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from boxwright.config import Config
-from boxwright.config.training import Constant, Schedule, WarmUp
 from boxwright.data.annotations import Annotations
 from boxwright.data.stats import anchor_fit, anchor_shapes, box_table, network_scales
 from boxwright.engine.distributed import World
@@ -77,7 +76,7 @@ def sweep_rates(
     sweep = RateSweep([], [])
     mean = 0.0
     for step in range(rates.steps):
-        learner.train = settings.train.model_copy(update={"lr": rates.at(step)})
+        learner.train = settings.train.with_(lr=rates.at(step))
         try:
             result = learner.step([next(batches) for _ in range(settings.train.accumulate)], step)
         except NonFiniteError:
@@ -96,10 +95,9 @@ def _settings_of_sweep(settings: Config, rates: RateRange, say: Callable[[str], 
     """One part of as many steps as there are rates, each step at the base rate, which the sweep sets."""
     if not isinstance(settings.train.batch, int):
         raise ConfigError("train.batch=auto cannot be swept; give a number")
-    flat = Schedule(max_steps=rates.steps, decay=Constant(), warm_up=WarmUp(steps=0))
+    flat = training.Schedule(max_steps=rates.steps, decay=training.Constant(), warm_up=training.WarmUp(steps=0))
     train = recipe_for(settings.train, World(), batch=settings.train.batch, say=say)
-    train = train.model_copy(update={"schedule": flat, "stages": [], "non_finite": "stop"})
-    return settings.model_copy(update={"train": train})
+    return settings.with_(train=train.with_(schedule=flat, stages=(), non_finite="stop"))
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def fit_anchors(config: Config, annotations: Annotations) -> AnchorFit:
     flat = [round(math.exp(value), 1) for value in centres]
     sizes = [flat[sum(counts[:i]) : sum(counts[: i + 1])] for i in range(len(counts))]
     ratios = [_ratios(table.height / table.width)]
-    fitted = anchor_shapes(anchors.model_copy(update={"sizes": sizes, "aspect_ratios": ratios}), resize)
+    fitted = anchor_shapes(anchors.with_(sizes=sizes, aspect_ratios=ratios), resize)
     before, after = (_coverage(anchor_fit(annotations, table, one)) for one in (present, fitted))
     return AnchorFit(sizes, ratios, before, after)
 

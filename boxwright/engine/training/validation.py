@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from boxwright.config.schema import RCNN
+from boxwright.config import schema
 from boxwright.data.annotations import Annotations
 from boxwright.data.loader import evaluation_loader
 from boxwright.engine.detector import Detector
@@ -90,4 +90,4 @@ def leading_figure(scores: Scores) -> tuple[str, float]:
 def can_validate(detector: Detector) -> bool:
     """Proposals alone have no AP, and proposals from outside come with no data set."""
     model = detector.config.model
-    return bool(model.finds) and not (isinstance(model, RCNN) and model.proposals.kind == "precomputed")
+    return bool(model.finds) and not (isinstance(model, schema.RCNN) and model.proposals.kind == "precomputed")

@@ -1,7 +1,6 @@
 """The names of COCO's classes, for models whose source leaves them to the data set."""
 
 from boxwright.config import Config
-from boxwright.config.load import dump_plain, validate
 
 _IDS = (*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91))
 COCO_NAMES: tuple[str, ...] = (
@@ -34,11 +33,7 @@ def with_coco_names(config: Config, *, weights: str = "") -> Config:
             names = list(COCO_NAMES)
         case 90:  # torchvision's: the ids themselves, of which ten are nothing
             names = [_NAMED.get(number, f"unused {number}") for number in range(1, 91)]
-    if not names:
-        return config
-    content = dump_plain(config)
-    content["model"]["class_names"] = names
-    return validate(content, where="COCO's class names")
+    return config.with_(model=model.with_(class_names=names))
 
 
 def _is_coco(config: Config) -> bool:

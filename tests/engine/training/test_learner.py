@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from boxwright.config.training import Schedule, Stage, Steps, Train, WarmUp
+from boxwright.config import training
 from boxwright.engine.distributed import World
 from boxwright.engine.training.batch_size import largest_batch, largest_size, largest_that_fits
 from boxwright.engine.training.moving_mean import MovingMean
@@ -45,8 +45,8 @@ def test_an_automatic_batch_needs_a_gpu():
 
 
 def test_each_stage_goes_through_the_whole_schedule():
-    schedule = Schedule(max_steps=100, decay=Steps(steps=[50]), warm_up=WarmUp(steps=0))
-    parts = parts_of(Train(schedule=schedule, stages=[Stage(steps=10), Stage(steps=20)]))
+    schedule = training.Schedule(max_steps=100, decay=training.Steps(steps=[50]), warm_up=training.WarmUp(steps=0))
+    parts = parts_of(training.Train(schedule=schedule, stages=[training.Stage(steps=10), training.Stage(steps=20)]))
     rates = [next(part for part in parts if step < part.end).rate(step, 1.0) for step in range(30)]
     assert rates == pytest.approx([1.0] * 5 + [0.1] * 5 + [1.0] * 10 + [0.1] * 10)
 
@@ -65,6 +65,6 @@ def test_the_mean_of_weights_is_put_in_and_taken_out_to_the_bit():
 
 def test_out_of_memory_says_what_did_not_fit_and_what_to_change():
     batch = Batch(torch.zeros(2, 3, 64, 96), [(64, 96)] * 2, [(64, 96)] * 2, [(1.0, 1.0)] * 2)
-    message = str(memory_error(RuntimeError("CUDA out of memory. Tried to allocate"), [batch], Train(batch=2)))
+    message = str(memory_error(RuntimeError("CUDA out of memory. Tried to allocate"), [batch], training.Train(batch=2)))
     assert message.startswith("out of memory with 2 images of 64 x 96 on this device (CUDA out of memory)")
     assert "Lower train.batch (2) and raise train.accumulate" in message

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from boxwright.config.training import AdamW, Train
+from boxwright.config import training
 from boxwright.engine.training.optimizer import make_optimizer, parameter_groups, set_rate
 
 
@@ -16,7 +16,7 @@ class Model(nn.Module):
         self.head = nn.Linear(4, 2)
 
 
-def by_name(model: nn.Module, train: Train) -> dict[str, tuple[float, float]]:
+def by_name(model: nn.Module, train: training.Train) -> dict[str, tuple[float, float]]:
     names = {id(p): name for name, p in model.named_parameters()}
     return {
         names[id(p)]: (group["lr"], group["weight_decay"])
@@ -26,7 +26,7 @@ def by_name(model: nn.Module, train: Train) -> dict[str, tuple[float, float]]:
 
 
 def test_norms_do_not_decay_and_biases_learn_twice_as_fast():
-    found = by_name(Model(), Train(lr=0.5, weight_decay=0.1, bias_lr_factor=2, weight_decay_bias=0.0))
+    found = by_name(Model(), training.Train(lr=0.5, weight_decay=0.1, bias_lr_factor=2, weight_decay_bias=0.0))
     assert found == {
         "backbone.stem.weight": (0.5, 0.1),
         "backbone.c2.0.weight": (0.5, 0.1),
@@ -39,13 +39,13 @@ def test_norms_do_not_decay_and_biases_learn_twice_as_fast():
 
 
 def test_the_backbone_may_learn_slower():
-    found = by_name(Model(), Train(lr=1.0, backbone_lr_factor=0.1))
+    found = by_name(Model(), training.Train(lr=1.0, backbone_lr_factor=0.1))
     assert found["backbone.stem.weight"][0] == pytest.approx(0.1)
     assert found["head.weight"][0] == 1.0
 
 
 def test_layers_near_the_input_learn_slowest():
-    found = by_name(Model(), Train(lr=1.0, layer_decay=0.5))
+    found = by_name(Model(), training.Train(lr=1.0, layer_decay=0.5))
     rates = [
         found[name][0]
         for name in ("backbone.stem.weight", "backbone.c2.0.weight", "backbone.c2.1.weight", "head.weight")
@@ -56,12 +56,14 @@ def test_layers_near_the_input_learn_slowest():
 def test_frozen_parameters_stay_out():
     model = Model()
     model.backbone.requires_grad_(False)
-    assert set(by_name(model, Train())) == {"head.weight", "head.bias"}
+    assert set(by_name(model, training.Train())) == {"head.weight", "head.bias"}
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_a_schedule_sets_every_group_by_its_factor(kind):
-    train = Train(lr=1.0, bias_lr_factor=2.0, optimizer=AdamW() if kind == "adamw" else Train().optimizer)
+    train = training.Train(
+        lr=1.0, bias_lr_factor=2.0, optimizer=training.AdamW() if kind == "adamw" else training.Train().optimizer
+    )
     optimizer = make_optimizer(Model(), train)
     set_rate(optimizer, 0.25)
     assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.25, 0.5]

@@ -24,7 +24,7 @@ FACTS = [
     ("", "model.backbone.stride_in_1x1", True),
     ("", "model.num_classes", 80),
     ("", "train.batch", 16),
-    ("", "train.schedule.decay.steps", [60000, 80000]),
+    ("", "train.schedule.decay.steps", (60000, 80000)),
     ("", "train.bias_lr_factor", 2.0),
     ("", "train.weights", "R-50.pkl"),
     ("", "model.box_head.pooling.aligned", False),

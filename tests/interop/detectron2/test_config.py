@@ -38,7 +38,7 @@ FACTS = [
         (5.0, 5.0, 2.5, 2.5),
     ),
     ("TEST: {DETECTIONS_PER_IMAGE: 7}", "test.max_detections", 7),
-    ("SOLVER: {STEPS: '(10, 20)', MAX_ITER: 30}", "train.schedule.decay.steps", [10, 20]),
+    ("SOLVER: {STEPS: '(10, 20)', MAX_ITER: 30}", "train.schedule.decay.steps", (10, 20)),
     ("SOLVER: {LR_SCHEDULER_NAME: WarmupCosineLR}", "train.schedule.decay.kind", "cosine"),
     ("SOLVER: {CLIP_GRADIENTS: {ENABLED: True, CLIP_TYPE: full_model, CLIP_VALUE: 2.0}}", "train.clip", "norm"),
     ("SOLVER: {IMS_PER_BATCH: '8'}", "train.batch", 8),
@@ -89,7 +89,7 @@ def test_bases_follow_each_other_and_the_zoos_own_need_no_file(tmp_path):
 def test_settings_of_version_1_are_brought_to_2(tmp_path):
     config = read(tmp_path, "VERSION: 1\nMODEL: {WEIGHT: x.pkl, RPN: {ANCHOR_SIZES: [[64, 128]]}}\n")
     assert config.train.weights == "x.pkl"
-    assert config.model.anchors.sizes == [[64, 128]]
+    assert config.model.anchors.sizes == ((64, 128),)
 
 
 def test_each_key_is_in_the_report_with_what_became_of_it(tmp_path):
@@ -112,7 +112,7 @@ from ..common.data.coco import dataloader
 from ..common.coco_schedule import lr_multiplier_1x as lr_multiplier
 """
 LAZY = [
-    ("", "model.mask_head.convs", [256] * 4),
+    ("", "model.mask_head.convs", (256,) * 4),
     ("", "train.schedule.max_steps", 90000),
     ("model.backbone.bottom_up.stages.depth = 101", "model.backbone.depth", 101),
     ("model.roi_heads.num_classes = 2 + 3", "model.num_classes", 5),
@@ -125,7 +125,7 @@ LAZY = [
     ("train.max_iter //= 2", "train.schedule.max_steps", 45000),
     ("optimizer.lr = 0.01 if True else 1", "train.lr", 0.01),
     ("dataloader.train.total_batch_size = len([1, 2, 3])", "train.batch", 3),
-    ("model.roi_heads.box_head.fc_dims = [d * 2 for d in (64, 64)]", "model.box_head.features.fcs", [128, 128]),
+    ("model.roi_heads.box_head.fc_dims = [d * 2 for d in (64, 64)]", "model.box_head.features.fcs", (128, 128)),
     (
         "del model.roi_heads.mask_head, model.roi_heads.mask_pooler, model.roi_heads.mask_in_features",
         "model.mask_head",

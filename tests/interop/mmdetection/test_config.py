@@ -41,7 +41,7 @@ FACTS = [
     (
         "model = dict(rpn_head=dict(anchor_generator=dict(scales=[4])))",
         "model.anchors.sizes",
-        [[16], [32], [64], [128], [256]],
+        ((16,), (32,), (64,), (128,), (256,)),
     ),
     (
         "model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type='OHEMSampler'))))",
@@ -68,7 +68,7 @@ FACTS = [
         "classes = ('a', 'b')\nmodel = dict(roi_head=dict(bbox_head=dict(num_classes=2)))\n"
         "train_dataloader = dict(dataset=dict(metainfo=dict(classes=classes)))",
         "model.class_names",
-        ["a", "b"],
+        ("a", "b"),
     ),
 ]
 
