@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from boxwright.config import Config, override
+from boxwright.config import Config
 from boxwright.data.image import ImageSource, RgbImage, load_image
 from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
 from boxwright.engine.augmented import detect_augmented
@@ -74,7 +74,7 @@ class Detector:
                 f"{wrong[0]!r}: with_settings changes settings under test; load the model with it instead"
             )
         twin = copy(self)
-        twin._config = override(self.config, changes)
+        twin._config = self.config.with_(*changes)
         twin._recorder = None
         twin.model = shared(self.model)
         twin.model.select = build_selector(twin.config.model, twin.config.test)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from boxwright.config import Config
+from boxwright.config import Config, training
 from boxwright.data.annotations import Annotations
 from boxwright.data.stats import anchor_fit, anchor_shapes, box_table, network_scales
 from boxwright.engine.distributed import World
