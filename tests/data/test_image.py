@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from boxwright.data import image
-from boxwright.data.check_images import look_at
+from boxwright.data.check_images import facts_of
 from boxwright.data.exif import without_rotation
 from boxwright.data.formats.reading import read_dataset
 from boxwright.data.image import PIXELS_SETTING, image_head, image_size, load_image
@@ -58,7 +58,7 @@ def test_every_reader_turns_a_picture_once(kind, orientation, tmp_path):
     annotations = read_dataset(tmp_path, use_index=False)
     assert annotations.size(0) == (height, width)
     assert next(iter(annotations.objects(0))).box_xywh == pytest.approx((0, 0, width / 2, height))
-    look = look_at(path)
+    look = facts_of(path)
     assert (look.stored, look.upright, look.orientation) == ((24, 40), (height, width), orientation)
 
 

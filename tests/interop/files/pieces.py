@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 
-from boxwright.config import dump, override, preset
+from boxwright.config import dump, preset
 from tests.fuzz.checkpoints import rezip, tar_member, torch_zip
 
 MERSENNE = 2**61 - 1  # Python's hash of an integer is its remainder
@@ -134,7 +134,7 @@ def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, objec
 
 def ours(*changes: str, names: object = (), base: str = "mask_rcnn_r50_fpn", **entries: object) -> bytes:
     """Our own file: settings, and hardly a weight."""
-    settings = dump(override(preset(base), ["model.class_names=[]", *changes]))
+    settings = dump(preset(base).with_("model.class_names=[]", *changes))
     metadata = {"boxwright.config": settings, "boxwright.class_names": json.dumps(names)}
     return safetensors(
         {"__metadata__": metadata, "backbone.stem.weight": entry("F32", [1], 0, 4), **entries}, b"\0" * 4
