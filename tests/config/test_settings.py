@@ -155,7 +155,7 @@ def test_class_names_are_kept_as_they_are():
         ("model.num_classes=1000000", "model.num_classes: got 1000000; expected less than or equal to 20000"),
         (
             f"model.num_classes=0x{'f' * 5000}",
-            "model.num_classes: got something too large to write out; expected less than or equal to 20000",
+            f"model.num_classes: got '0x{'f' * 54}...; expected integer, unable to parse string as an integer",
         ),
         ("model.neck.channels=20000", "model.neck.channels: got 20000; expected less than or equal to 16384"),
         (
@@ -245,7 +245,7 @@ def test_free_form_values_go_out_as_they_came_in(tmp_path):
     )
 
 
-@pytest.mark.parametrize("value", ["[[[[[[[[[1]]]]]]]]]", "2020-01-01", "{a: {1: 2}}"])
+@pytest.mark.parametrize("value", ["[[[[[[[[[1]]]]]]]]]", "{a: {1: 2}}"])
 def test_free_form_values_are_plain_data_of_some_depth(value):
     with pytest.raises(ConfigError, match="expected numbers, texts, lists and mappings by name"):
         preset("rpn_r50_fpn").with_(f"data.augment.albumentations=[{{CLAHE: {{p: {value}}}}}]")

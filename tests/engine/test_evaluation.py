@@ -165,11 +165,10 @@ def test_classes_that_do_not_fit_are_told(folder, detector):
     other = small_detector(folder)
     names = [f"thing {i}" for i in range(len(detector.class_names))]
     model = other.config.model.with_(class_names=names)
-    other.config = other.config.with_(model=model)
     with pytest.raises(DatasetError, match="which the model does not know; its classes are thing 0, thing 1"):
-        evaluate(other, folder)
+        evaluate(Detector(config=other.config.with_(model=model)), folder)
     model = other.config.model.with_(class_names=[], num_classes=7)
-    other.config = other.config.with_(model=model)
+    other = Detector(config=other.config.with_(model=model))
     with pytest.raises(DatasetError, match=r"classes and the model 7, without names to tell which is which"):
         evaluate(other, folder)
     model = other.config.model.with_(box_head=None, mask_head=None)

@@ -101,7 +101,7 @@ def test_names_inside_a_checkpoint_win_where_their_number_fits(tmp_path):
 def test_class_names_come_back_as_they_were(name, tmp_path):
     settings = tiny_config()
     names = [name, "dog", "bird"]
-    settings = settings.model_copy(update={"model": settings.model.model_copy(update={"class_names": names})})
+    settings = settings.with_(model=settings.model.with_(class_names=names))
     save(Detector(config=settings), tmp_path / "w.safetensors")
     found = load(tmp_path / "w.safetensors", device="cpu")
     assert list(found.class_names) == names
@@ -111,9 +111,15 @@ def test_class_names_come_back_as_they_were(name, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == before
 
 
-def test_settings_that_no_model_can_have_are_our_error(ours):
-    with pytest.raises(ConfigError, match=r"no model can be built from these settings"):
-        load(tiny_config(), ours, overrides=["model.proposals.conv_channels=[-7]"], device="cpu")
+def test_settings_that_no_model_can_have_are_our_error(ours, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("negative dimension")
+
+    monkeypatch.setattr("boxwright.engine.detector.build_model", refuse)
+    with pytest.raises(
+        ConfigError, match=r"no model can be built from these settings: RuntimeError: negative dimension"
+    ):
+        load(tiny_config(), ours, device="cpu")
 
 
 def test_a_checkpoint_without_settings_asks_for_them(foreign):

@@ -146,7 +146,7 @@ def test_the_run_ends_when_results_no_longer_improve(tiny_set, tmp_path):
 
 
 def test_a_rate_that_explodes_is_explained_and_can_be_repeated(tiny_set, tmp_path):
-    settings = tiny("train.lr=1e25", "train.clip=none", "train.schedule.warm_up.factor=1")
+    settings = tiny("train.lr=1000000.0", "train.clip=none", "train.schedule.warm_up.factor=1")
     with pytest.raises(TrainingError) as caught:
         bw.train(settings, tiny_set, out=tmp_path / "run", device="cpu")
     message = str(caught.value)
