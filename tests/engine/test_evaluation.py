@@ -172,7 +172,7 @@ def test_classes_that_do_not_fit_are_told(folder, detector):
     with pytest.raises(DatasetError, match=r"classes and the model 7, without names to tell which is which"):
         evaluate(other, folder)
     model = other.config.model.with_(box_head=None, mask_head=None)
-    other.config = other.config.with_(model=model)
+    other = Detector(config=other.config.with_(model=model))
     with pytest.raises(ConfigError, match="the model finds proposals only"):
         evaluate(other, folder)
 
