@@ -9,7 +9,11 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 
-from boxwright.config import dump, preset
+import yaml
+
+from boxwright.config import preset
+from boxwright.config.load import dump_plain
+from boxwright.config.yaml_text import write_yaml
 from tests.fuzz.checkpoints import rezip, tar_member, torch_zip
 
 MERSENNE = 2**61 - 1  # Python's hash of an integer is its remainder
@@ -134,7 +138,15 @@ def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict[str, objec
 
 def ours(*changes: str, names: object = (), base: str = "mask_rcnn_r50_fpn", **entries: object) -> bytes:
     """Our own file: settings, and hardly a weight."""
-    settings = dump(preset(base).with_("model.class_names=[]", *changes))
+    settings = dump_plain(preset(base))
+    for change in ("model.class_names=[]", *changes):  # as no schema would have them
+        path, _, value = change.partition("=")
+        *above, name = path.split(".")
+        here = settings
+        for step in above:
+            here = here[int(step)] if isinstance(here, list) else here[step]
+        here[int(name) if isinstance(here, list) else name] = yaml.safe_load(value)
+    settings = write_yaml(settings)
     metadata = {"boxwright.config": settings, "boxwright.class_names": json.dumps(names)}
     return safetensors(
         {"__metadata__": metadata, "backbone.stem.weight": entry("F32", [1], 0, 4), **entries}, b"\0" * 4
