@@ -100,7 +100,7 @@ class DownloadError(BoxwrightError, OSError):
 
 
 class OutputError(BoxwrightError, OSError):
-    pass
+    """Raised when a result cannot be written, or would replace a file that is not ours to replace."""
 
 
 class TrainingError(BoxwrightError, RuntimeError):
