@@ -33,7 +33,15 @@ from tests.fuzz.checkpoints import with_pickle
 
 STARTS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
 OPENS = ("open", "os.listdir", "os.scandir")
-INTERPRETER = (sys.prefix, sys.base_prefix, "/usr/lib", "/usr/share/zoneinfo", "/proc/self", "/sys/devices/system/cpu")
+INTERPRETER = (
+    sys.prefix,
+    sys.base_prefix,
+    "/usr/lib",
+    "/usr/share/zoneinfo",
+    "/proc/self",
+    "/sys/devices/system/cpu",
+    "/proc/cpuinfo",
+)
 HARMFUL_PICKLE = b"cos\nsystem\n(S'touch ran'\ntR."
 
 
