@@ -70,6 +70,14 @@ def read_text(path: str | Path, *, error: type[BoxwrightError], most: int) -> st
         raise error(f"{path} cannot be read as text: {cause.reason} at byte {cause.start:,}") from cause
 
 
+def is_readable(path: str | Path) -> bool:
+    """Whether `path` is a regular file; False too for what cannot be the name of one."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def kind_of(mode: int) -> str:
     """What `st_mode` says that something is, with its article."""
     if stat.S_ISDIR(mode):

@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.errors import DatasetError
-from boxwright.files import atomic_write
+from boxwright.files import MOST_OF_JSON, atomic_write, read_bytes
 
 
 def read_json(path: str | Path) -> Any:
     """The content of a file; a DatasetError where it is not there, cannot be read or is not JSON."""
-    try:
-        text = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} does not exist") from error
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    text = read_bytes(path, error=DatasetError, most=MOST_OF_JSON)
     try:
         with collector_paused():
             return json.loads(text)

@@ -10,7 +10,7 @@ from boxwright.config.presets import preset, preset_names
 from boxwright.config.schema import Config
 from boxwright.config.yaml_text import parse_yaml, write_yaml
 from boxwright.errors import ConfigError
-from boxwright.files import atomic_write
+from boxwright.files import MOST_OF_LABELS, atomic_write, is_readable, read_text
 
 Change = tuple[str, Any, Any]  # dotted path, one value, the other
 
@@ -25,9 +25,11 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     if text in preset_names():
         return preset(text).with_(*overrides)
     path = Path(source)
-    if not _is_file(path):
+    if not is_readable(path):
         raise ConfigError(f"{text}: neither a file nor a preset{_nearest_preset(text)}")
-    config = parse_config(_read(path), where=text, folder=path.parent, bases=(path.resolve(),))
+    config = parse_config(
+        read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=text, folder=path.parent, bases=(path.resolve(),)
+    )
     return config.with_(*overrides)
 
 
@@ -85,30 +87,21 @@ def _load_base(base: str, where: str, folder: Path | None, bases: tuple[Path, ..
     if base in preset_names():
         return preset(base)
     path = None if folder is None else folder / base
-    if path is None or not _is_file(path):
+    if path is None or not is_readable(path):
         raise ConfigError(f"{where}: base {base!r} is neither a preset nor a file beside it{_nearest_preset(base)}")
     if path.resolve() in bases:
         raise ConfigError(f"{where}: base {base!r} leads back to itself")
-    return parse_config(_read(path), where=str(path), folder=path.parent, bases=(*bases, path.resolve()))
+    return parse_config(
+        read_text(path, error=ConfigError, most=MOST_OF_LABELS),
+        where=str(path),
+        folder=path.parent,
+        bases=(*bases, path.resolve()),
+    )
 
 
 def _is_settings(content: Any) -> bool:
     """Whether the keys are names: what is in a file that is no config, no error shall tell."""
     return isinstance(content, dict) and all(isinstance(key, str) and key.isidentifier() for key in content)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # no file can have that name
-        return False
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text ({error})") from error
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,9 @@
 import io
 import os
 from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib import request
-from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -21,6 +18,7 @@ from boxwright.data.picture_head import Head, read_head
 from boxwright.errors import ConfigError, DownloadError, ImageError
 from boxwright.files import MOST_OF_PICTURE, open_regular, read_bytes
 from boxwright.types import Size
+from boxwright.web import Bounds, WebError, ask, read_piece
 
 ImageSource = str | Path | bytes | Image.Image | NDArray[Any] | Tensor
 RgbImage = NDArray[np.uint8]
@@ -28,6 +26,7 @@ RgbImage = NDArray[np.uint8]
 DOWNLOAD_LIMIT = 256 * 2**20  # bytes; a picture larger than this is a mistake or an attack
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
 DOWNLOAD_TIME = 600.0  # seconds altogether
+_PIECE = 1 << 20  # bytes of it that are read at once
 PIXELS_SETTING = "BOXWRIGHT_MAX_PIXELS"
 MAX_PIXELS = 2**28
 SMALL_PIXELS = 2**24  # any file may hold as many; more of them need bytes
@@ -180,30 +179,19 @@ def _need_whole_jpeg(data: bytes, name: str) -> None:
         raise ImageError(f"{name} is a JPEG of {num_scans} scans; at most {MAX_SCANS} are decoded. Save it anew")
 
 
-class _HttpOnly(request.HTTPRedirectHandler):
-    """Redirects lead to no other protocol."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not newurl.lower().startswith(("http://", "https://")):
-            raise URLError("it redirects to an address that is not http or https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _download(url: str) -> bytes:
-    deadline = monotonic() + DOWNLOAD_TIME
+    bounds = Bounds(silence=DOWNLOAD_TIMEOUT, end=monotonic() + DOWNLOAD_TIME, most=DOWNLOAD_LIMIT + _PIECE)
     data = bytearray()
     try:
-        with request.build_opener(_HttpOnly).open(url, timeout=DOWNLOAD_TIMEOUT) as answer:
-            while part := answer.read1(1 << 20):
+        with ask(url, {}, bounds) as answer:
+            while part := read_piece(answer, _PIECE):
                 data += part
                 if len(data) > DOWNLOAD_LIMIT:
                     raise DownloadError(f"{url} is larger than {DOWNLOAD_LIMIT >> 20} MiB; download it, give its path")
-                if monotonic() > deadline:
-                    raise DownloadError(f"{url} takes over {DOWNLOAD_TIME:.0f} seconds; download it, give its path")
-    except DownloadError:
-        raise
-    except (HTTPException, OSError, ValueError) as error:
-        raise DownloadError(f"{url} cannot be fetched: {getattr(error, 'reason', error)}") from error
+    except WebError as error:
+        if monotonic() >= bounds.end:
+            raise DownloadError(f"{url} takes over {DOWNLOAD_TIME:.0f} seconds; download it, give its path") from error
+        raise DownloadError(f"{url} cannot be fetched: {error}") from error
     return bytes(data)
 
 

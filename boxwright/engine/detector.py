@@ -12,7 +12,7 @@ from torch import Tensor
 
 from boxwright.config import Config
 from boxwright.data.image import ImageSource, RgbImage, load_image
-from boxwright.data.network_input import Prepared, pad_batch, padded_size, prepare
+from boxwright.data.network_input import Prepared, batches_of_equal_size, pad_batch, prepare
 from boxwright.engine.augmented import detect_augmented
 from boxwright.engine.input_rule import evaluation_rule
 from boxwright.engine.memory import keep_freed_memory
@@ -28,7 +28,7 @@ from boxwright.models.layers import fitting_layout
 from boxwright.models.sampling import SEEDS
 from boxwright.models.sharing import shared
 from boxwright.postprocess import postprocess
-from boxwright.types import Batch, Detections, RawDetections, Size, Target
+from boxwright.types import Batch, Detections, RawDetections, Target
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Sampling = Literal["random", "first"]
@@ -132,7 +132,8 @@ class Detector:
             return self._detect_augmented(images, pictures, proposals)
         prepared = [self.prepare(picture) for picture in pictures]
         results: dict[int, Detections] = {}
-        for indices in _of_equal_size(prepared, self.config.model.input.pad_to, batch_size):
+        sizes, pad_to = [item.size for item in prepared], self.config.model.input.pad_to
+        for indices in batches_of_equal_size(sizes, divisibility=pad_to, batch=batch_size):
             given = None if proposals is None else [proposals[i] for i in indices]
             for i, found in zip(indices, self._run([prepared[i] for i in indices], given), strict=True):
                 results[i] = replace(found, image=pictures[i], path=_path_of(images[i]))
@@ -302,11 +303,3 @@ class Detector:
 
 def _path_of(source: ImageSource) -> str | None:
     return str(source) if isinstance(source, str | Path) else None
-
-
-def _of_equal_size(prepared: Sequence[Prepared], pad_to: int, batch_size: int) -> list[list[int]]:
-    """Positions grouped by padded size, each group cut into batches."""
-    groups: dict[Size, list[int]] = {}
-    for i, item in enumerate(prepared):
-        groups.setdefault(padded_size([item.size], divisibility=pad_to), []).append(i)
-    return [group[k : k + batch_size] for group in groups.values() for k in range(0, len(group), batch_size)]

@@ -11,10 +11,10 @@ from boxwright.config import Config, dump
 from boxwright.engine.detector import Detector, Precision
 from boxwright.engine.unfilled import UnfilledParameters
 from boxwright.errors import BoxwrightError, ConfigError, WeightsError
+from boxwright.files import is_readable
 from boxwright.interop.config import read_config, read_config_text
 from boxwright.interop.download import Progress, fetch_model
 from boxwright.interop.files.safetensors_file import write_safetensors
-from boxwright.interop.texts.config_files import is_readable
 from boxwright.interop.weights import Weights, WeightsReport, load_state, read_weights, with_channels_swapped
 from boxwright.interop.zoo.configs import is_published
 from boxwright.interop.zoo.models import ZooModel, find_model

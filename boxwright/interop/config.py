@@ -8,6 +8,7 @@ from typing import Any
 from boxwright.config import load_config, parse_config, preset, preset_names
 from boxwright.config.schema import Config
 from boxwright.errors import ConfigError
+from boxwright.files import is_readable
 from boxwright.interop.detectron.config import read_detectron
 from boxwright.interop.detectron.keys import KEYS as DETECTRON_KEYS
 from boxwright.interop.detectron2.config import read_detectron2
@@ -17,7 +18,7 @@ from boxwright.interop.detectron2.lazy_syntax import TARGET
 from boxwright.interop.mmdetection.config import read_mmdetection
 from boxwright.interop.tables.coco_names import with_coco_names
 from boxwright.interop.tables.keys import ConfigReport, leaves, nearest, put
-from boxwright.interop.texts.config_files import check_text, is_readable, read_text
+from boxwright.interop.texts.config_files import check_text, read_text
 from boxwright.interop.texts.json_values import parse_settings
 from boxwright.interop.texts.python_values import MAX_DEPTH, is_python, literal
 from boxwright.interop.texts.work import Work

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 from boxwright.cache import cache_folder
 from boxwright.errors import DownloadError
 from boxwright.files import sync_folder
-from boxwright.interop.web import SCHEMES, Bounds, WebError, ask, read_piece
 from boxwright.interop.zoo.models import Checksum, ZooModel
+from boxwright.web import SCHEMES, Bounds, WebError, ask, read_piece
 
 MAX_BYTES = 8 * 2**30  # no published model comes near; against servers that never stop
 _CHUNK = 2**20

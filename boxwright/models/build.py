@@ -210,7 +210,7 @@ def _build_stages(model: schema.RCNN, head: parts.BoxHead) -> list[BoxStage]:
     return [
         stage(
             one.box_weights,
-            head.matching.model_copy(update={"positive_iou": one.positive_iou, "negative_iou": one.positive_iou}),
+            head.matching.with_(positive_iou=one.positive_iou, negative_iou=one.positive_iou),
             one.loss_weight,
         )
         for one in head.cascade

@@ -67,10 +67,8 @@ def detected_rows(chosen: Candidates, network_boxes: Tensor | None, *, compact: 
     `network_boxes`, (B, D, 4), where the chosen ones are in the original images.
     """
     num_images, count = chosen.scores.shape
-    device = chosen.scores.device
-    image = torch.arange(num_images, device=device).repeat_interleave(count)
-    kept = chosen.is_valid.flatten()
-    rows = kept.nonzero()[:, 0] if compact else torch.arange(len(kept), device=device)
+    image = torch.arange(num_images, device=chosen.scores.device).repeat_interleave(count)
+    rows = chosen.is_valid.flatten().nonzero()[:, 0] if compact else slice(None)
     boxes = chosen.boxes if network_boxes is None else network_boxes
     return Detected(
         boxes=boxes.flatten(0, 1)[rows],
@@ -78,6 +76,6 @@ def detected_rows(chosen: Candidates, network_boxes: Tensor | None, *, compact: 
         scores=chosen.scores.flatten()[rows],
         labels=chosen.labels.flatten()[rows],
         image=image[rows],
-        is_real=kept[rows],
+        is_real=chosen.is_valid.flatten()[rows],
         is_complete=chosen.is_complete,
     )

@@ -1,6 +1,6 @@
 """The frames of a batch as tensors: image sizes, and the way between the network frame and the original images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,12 @@ def clip_to_images(boxes: Tensor, image: Tensor, sizes: Tensor, *, offset: float
     With `offset` 1 the last corner is a pixel: width - 1.
     """
     return torch.minimum(boxes, _per_box(sizes - offset, image, boxes)).clamp(min=0)
+
+
+def by_image(change: Callable[[Tensor, Tensor], Tensor], boxes: Tensor) -> Tensor:
+    """(B, M, 4) boxes -> the same through a change that takes (R, 4) boxes and the (R,) image of each."""
+    image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
+    return change(boxes.flatten(0, 1), image).view_as(boxes)
 
 
 def _per_box(sizes: Tensor, image: Tensor, boxes: Tensor) -> Tensor:

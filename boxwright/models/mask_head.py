@@ -87,10 +87,6 @@ class MaskHead(nn.Module):
             return enlarge(x, 2)
         return x
 
-    def all_classes(self, regions: Tensor) -> Tensor:
-        """(R, C, P, P) -> (R, K or 1, M, M) logits of every class."""
-        return self._enlarged(self.logits(self.features(regions)))
-
     def _enlarged(self, logits: Tensor) -> Tensor:
         if self.upsample is not None:
             return self.upsample(logits)  # type: ignore[no-any-return]

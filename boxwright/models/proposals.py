@@ -24,13 +24,8 @@ class Proposals:
     is_valid: Tensor  # (B, P) bool; the rest is padding
     origin: Tensor | None = None  # (B, P) int64: the anchor each came from, or another number of its own
 
-    def flat(self) -> tuple[Tensor, Tensor]:
-        """-> (R, 4) boxes and (R,) int64 image of each, image by image."""
-        image, place = self.is_valid.nonzero(as_tuple=True)
-        return self.boxes[image, place], image
-
     def padded(self) -> tuple[Tensor, Tensor]:
-        """-> (B * P, 4) boxes and (B * P,) int64 image of each, padding among them."""
+        """-> (B * P, 4) boxes and (B * P,) int64 image of each, image by image, padding among them."""
         num_images, num_boxes = self.is_valid.shape
         image = torch.arange(num_images, device=self.boxes.device).repeat_interleave(num_boxes)
         return self.boxes.flatten(0, 1), image

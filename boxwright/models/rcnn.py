@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from boxwright.models.cascade import BoxResult, BoxStages
 from boxwright.models.dense import DensePredictions
 from boxwright.models.detected import Detected, Features, ForwardPass, detected_rows
-from boxwright.models.frames import Frames, make_frames
+from boxwright.models.frames import Frames, by_image, make_frames
 from boxwright.models.keypoint_branch import KeypointBranch
 from boxwright.models.mask_branch import MaskBranch
 from boxwright.models.objects import gather_objects
@@ -197,10 +197,7 @@ class RCNN(nn.Module):
         is_likely = self.select.is_likely(boxes, scores) & regions.is_valid[..., None]
         candidates = gather_candidates(boxes, scores, is_likely, limit=None if counts else CANDIDATES)
         chosen = self.select(candidates, counts=counts)
-        in_network = None
-        if self.in_original:
-            image = torch.arange(len(frames), device=boxes.device).repeat_interleave(chosen.scores.shape[1])
-            in_network = frames.to_network(chosen.boxes.flatten(0, 1), image).view_as(chosen.boxes)
+        in_network = by_image(frames.to_network, chosen.boxes) if self.in_original else None
         return detected_rows(chosen, in_network, compact=counts)
 
     def _regions_alone(self, regions: Proposals, *, counts: bool) -> Detected:
@@ -224,7 +221,7 @@ class RCNN(nn.Module):
     def trace(self, batch: Batch, *, proposals: Sequence[Tensor] | None = None) -> dict[str, Any]:
         """Every stage of one forward pass by name, in order: tensors, lists by level or image, or dicts of them."""
         frames = make_frames(batch, pad_to=self.pad_to)
-        run = self.run(batch.images, frames, proposals=proposals)
+        run = self.run(batch.images, frames, proposals=proposals, counts=True)  # all rows are what is found
         stages: dict[str, Any] = {"image": batch.images, "features": dict(run.features)}
         if run.dense is not None:
             assert self.rpn is not None
@@ -240,9 +237,8 @@ class RCNN(nn.Module):
             stages["box scores"] = last.prediction.logits[is_real]
             stages["box deltas"] = last.prediction.deltas[is_real]
         stages["detections"] = self.results(run, frames)
-        rows = run.detected.is_real
         extras = {"mask logits": run.detected.mask_logits, "keypoint heatmaps": run.detected.heatmaps}
-        return stages | {name: value[rows] for name, value in extras.items() if value is not None}
+        return stages | {name: value for name, value in extras.items() if value is not None}
 
     # --- training
 

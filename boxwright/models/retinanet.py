@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from boxwright.models.assignment import AnchorAssigner, Assigned
 from boxwright.models.box_coder import BoxCoder
 from boxwright.models.dense import DensePredictions, map_sizes, per_anchor
 from boxwright.models.detected import ForwardPass, detected_rows
-from boxwright.models.frames import Frames, clip_to_images, make_frames
+from boxwright.models.frames import Frames, by_image, clip_to_images, make_frames
 from boxwright.models.layers import ConvNorm
 from boxwright.models.losses import BoxLoss, ClassLoss, at_least_one
 from boxwright.models.matching import IGNORED, POSITIVE
@@ -151,16 +151,12 @@ class DenseDecoder:
             parts.append((boxes, best.sigmoid(), label))
         boxes, scores, labels = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         if self.clips_before_nms:
-            boxes = self._by_image(partial(clip_to_images, sizes=frames.network, offset=self.coder.offset), boxes)
+            boxes = by_image(partial(clip_to_images, sizes=frames.network, offset=self.coder.offset), boxes)
         return boxes, scores, labels
 
     def to_competing(self, boxes: Tensor, frames: Frames) -> Tensor:
         """(B, M, 4) boxes in the network frame -> in that in which they compete."""
-        return self._by_image(frames.to_original, boxes) if self.in_original else boxes
-
-    def _by_image(self, change: Callable[[Tensor, Tensor], Tensor], boxes: Tensor) -> Tensor:
-        image = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
-        return change(boxes.flatten(0, 1), image).view_as(boxes)
+        return by_image(frames.to_original, boxes) if self.in_original else boxes
 
 
 class RetinaNet(nn.Module):
@@ -204,14 +200,7 @@ class RetinaNet(nn.Module):
         frames = make_frames(batch, pad_to=self.pad_to)
         return self.results(self.run(batch.images, frames), frames)
 
-    def run(
-        self,
-        images: Tensor,
-        frames: Frames,
-        *,
-        proposals: Sequence[Tensor] | None = None,
-        counts: bool | None = None,
-    ) -> ForwardPass:
+    def run(self, images: Tensor, frames: Frames, *, counts: bool | None = None) -> ForwardPass:
         """(B, 3, H, W) images -> everything that is made of them.
 
         `counts`: shapes may depend on what is in the images; None: on CPUs, where nothing waits for that.

@@ -14,6 +14,7 @@ import torch
 
 from boxwright.errors import TrainingError, WeightsError
 from boxwright.files import atomic_write
+from boxwright.json_file import read_json
 
 LIST = "checkpoints.json"
 
@@ -73,7 +74,7 @@ class Checkpoints:
         if not path.is_file():
             return []
         try:
-            return [Entry(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+            return [Entry(**row) for row in read_json(path)]
         except (ValueError, TypeError) as error:
             raise TrainingError(f"{path}: not a list of checkpoints ({error})") from error
 

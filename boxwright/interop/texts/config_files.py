@@ -33,11 +33,3 @@ def base_path(base: str, *, folder: Path | None) -> Path:
     except RuntimeError:
         path = Path(base)
     return path if path.is_absolute() or folder is None else folder / path
-
-
-def is_readable(path: Path) -> bool:
-    """Whether `path` is a regular file; False too for what cannot be the name of one."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

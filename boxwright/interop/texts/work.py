@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from boxwright.errors import ConfigError
-from boxwright.interop.texts.config_files import is_readable, read_text
+from boxwright.files import is_readable
+from boxwright.interop.texts.config_files import read_text
 from boxwright.interop.texts.unfolded import MAX_SIZE, check_unfolded, unfolded_size
 
 MAX_STEPS = 100_000  # a full dump of a large config takes some 20,000

@@ -52,6 +52,7 @@ class Bounds:
     most: int
 
     def next_wait(self) -> float:
+        """Seconds that the next wait may take. Raises TimeoutError where none are left."""
         left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError("it takes too long")
@@ -82,6 +83,7 @@ def read_piece(response: HTTPResponse, size: int) -> bytes:
 
 
 def reason_of(error: Exception) -> str:
+    """What went wrong in some words, of what urllib or a socket raised; a server's own words are cut short."""
     return (str(getattr(error, "reason", error)) or type(error).__name__)[:_LONGEST_REASON]
 
 
