@@ -8,17 +8,21 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from boxwright.errors import BoxwrightError, OutputError
+from boxwright.locks import claim, remove_abandoned
 
 # Bytes that are read of one file, by what it is.
 MOST_OF_PICTURE = 2**30
 MOST_OF_LABELS = 2**26  # of one picture
 MOST_OF_LIST = 2**30
 MOST_OF_JSON = 2**34
+
+_UNFINISHED = ".bw.part"  # ends the names of files that are being written
 
 _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
@@ -118,7 +122,9 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 @contextmanager
 def _temporary_file(path: Path, mode: str) -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part")
+    _sweep(path.parent)
+    handle, temporary = _claimed_file(path)
+    claim_of_it = os.dup(handle)
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -129,7 +135,27 @@ def _temporary_file(path: Path, mode: str) -> Iterator[IO[Any]]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        os.close(claim_of_it)
     sync_folder(path.parent)
+
+
+def _claimed_file(path: Path) -> tuple[int, str]:
+    """A new file beside `path` that no other process sweeps away: a descriptor, and its name."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=_UNFINISHED)
+        if claim(handle):
+            return handle, name
+        os.close(handle)
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Once in each folder that is written to: removes what processes that were killed had begun to write."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(".") and entry.name.endswith(_UNFINISHED):
+                remove_abandoned(Path(entry.path))
 
 
 def temporary_prefix(name: str) -> str:

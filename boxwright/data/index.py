@@ -5,15 +5,14 @@ Workers and ranks map the same file, so its pages are in memory once, whoever re
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from boxwright.cache import cache_folder
 from boxwright.data.annotations import Annotations
 from boxwright.data.array_file import open_arrays, write_arrays
 from boxwright.errors import DatasetError
+from boxwright.locks import locked
 
 LAYOUT = 3  # raise it whenever the columns or what the readers put into them change
 
@@ -32,7 +31,7 @@ def indexed(read: Callable[[], Annotations], *, files: Sequence[Path], key: str)
         return found
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / f"{name}.lock"):  # of many ranks one parses, the others wait for its file
+        with locked(folder / f"{name}.lock"):  # of many ranks one parses, the others wait for its file
             return _open(path) or _make(path, read, older=f"{name}-*.arrays")
     except OSError:
         return read()
@@ -83,16 +82,3 @@ def _stat_lines(path: Path) -> Iterator[str]:
 
 def _line(path: str, stat: os.stat_result) -> str:
     return f"{path} {stat.st_size} {stat.st_mtime_ns}"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; where the system has no such locks, none, and the last writer wins."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

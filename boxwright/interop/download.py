@@ -13,9 +13,8 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
@@ -26,6 +25,7 @@ from boxwright.cache import cache_folder
 from boxwright.errors import DownloadError
 from boxwright.files import sync_folder
 from boxwright.interop.zoo.models import Checksum, ZooModel
+from boxwright.locks import locked
 from boxwright.web import SCHEMES, Bounds, WebError, ask, read_piece
 
 MAX_BYTES = 8 * 2**30  # no published model comes near; against servers that never stop
@@ -122,7 +122,7 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(cache_folder() / "models")
-        with _lock(_beside(path, ".lock")):
+        with locked(_beside(path, ".lock")):
             if not path.is_file():  # another process may have brought it while we waited
                 _Fetch(url, path, checksum=checksum, progress=progress, patience=patience).run()
     except DownloadError:
@@ -274,18 +274,3 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if part.is_file() and time.time() - part.stat().st_mtime > _FORGOTTEN:
                 part.unlink()
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the system frees it when a process dies."""
-    with open(path, "ab") as file:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,11 +1,14 @@
 """Checkpoints of a run: whole or absent, checked when read, a few kept, the last good one found again.
 
-The folder holds `step_00001000.pt` files, and `checkpoints.json` with each file's step and SHA-256.
+The folder holds `step_00001000.pt` files, and `checkpoints.json` with each file's step and SHA-256. Where that list is
+lost, the files are known by their names, and are whole if each part has the check sum that stands beside it.
 """
 
 import hashlib
 import json
+import re
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from boxwright.files import atomic_write
 from boxwright.json_file import read_json
 
 LIST = "checkpoints.json"
+_NAME = re.compile(r"step_(\d{8,12})\.pt")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Entry:
 
     file: str
     step: int
-    sha256: str
+    sha256: str | None  # unknown where the list was lost
 
 
 class Checkpoints:
@@ -56,7 +60,7 @@ class Checkpoints:
         for entry in reversed(entries):
             path = self.folder / entry.file
             try:
-                if _sha256(path) == entry.sha256:
+                if _is_whole(path, entry.sha256):
                     return entry.step, read_checkpoint(path)
                 problem = "its content is not what was written"
             except (OSError, WeightsError) as error:
@@ -72,11 +76,14 @@ class Checkpoints:
         """From old to new."""
         path = self.folder / LIST
         if not path.is_file():
-            return []
+            files = sorted(self.folder.glob("step_*.pt"))
+            return [Entry(file.name, int(found[1]), None) for file in files if (found := _NAME.fullmatch(file.name))]
         try:
             return [Entry(**row) for row in read_json(path)]
         except (ValueError, TypeError) as error:
-            raise TrainingError(f"{path}: not a list of checkpoints ({error})") from error
+            raise TrainingError(
+                f"{path}: not a list of checkpoints ({error}); without it they are known by their names: remove it"
+            ) from error
 
     def _write(self, state: dict[str, Any], path: Path) -> str:
         try:
@@ -111,6 +118,16 @@ def _reason(error: BaseException | None) -> str | None:
             return error.strerror or str(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def _is_whole(path: Path, sha256: str | None) -> bool:
+    if sha256 is not None:
+        return _sha256(path) == sha256
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except zipfile.BadZipFile:
+        return False
 
 
 def _sha256(path: Path) -> str:

@@ -1,18 +1,23 @@
 """The folder of a run: its settings, log, checkpoints and weights, and whether it may go on."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from boxwright import __version__
 from boxwright.config import Config, diff, dump, parse_config
 from boxwright.engine.detector import Detector
 from boxwright.engine.loading import BEST, LAST, save
-from boxwright.engine.training.checkpoint import LIST
+from boxwright.engine.training.checkpoint import Checkpoints
+from boxwright.engine.training.data_marks import DataMarks, need_same_data
 from boxwright.engine.training.loggers import METRICS
 from boxwright.errors import ConfigError, TrainingError
-from boxwright.files import MOST_OF_LABELS, atomic_write, read_bytes
+from boxwright.files import MOST_OF_LABELS, atomic_write, read_bytes, read_text
+from boxwright.json_file import read_json, write_json
+from boxwright.locks import locked
 
-SETTINGS, LOG = "config.yaml", "log.txt"
+SETTINGS, DATA, LOG, LOCK = "config.yaml", "data.json", "log.txt", ".lock"
 HEADER = b"# boxwright "  # begins the settings of a run
 FREE = {  # settings that may change while a run goes on: none changes what the weights become
     *("data.workers", "data.max_bad_share", "data.root", "data.train", "data.val"),
@@ -37,37 +42,69 @@ class RunFolder:
         """The file with all that the terminal says."""
         return self.path / LOG
 
-    def begin(self, *, may_go_on: bool) -> bool:
-        """Makes the folder; -> whether a run is there already, which goes on."""
+    @contextmanager
+    def taken(self) -> Iterator["RunFolder"]:
+        """For the length of the block no other process trains here; a folder that stays empty is removed again."""
+        if not self.is_main:
+            yield self
+            return
         if self.path.exists() and not self.path.is_dir():
             raise TrainingError(f"{self.path} is a file; a run needs a folder of its own")
-        is_there = (self.checkpoints / LIST).is_file()
+        if not self._has_checkpoints():
+            _need_nothing_of_others(self.path)
+        is_new = not self.path.exists()
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                if is_new:
+                    stack.callback(_remove_if_empty, self.path)
+                stack.enter_context(locked(self.path / LOCK, waits=False))
+            except BlockingIOError as error:
+                raise TrainingError(
+                    f"{self.path}: another training is at work in this folder; wait for its end, or give another folder"
+                ) from error
+            except OSError as error:
+                raise TrainingError(f"{self.path}: the folder cannot be made ({error.strerror})") from error
+            yield self
+
+    def holds_a_run(self, *, may_go_on: bool) -> bool:
+        """Whether a run is there already, which goes on. Writes nothing."""
+        is_there = self._has_checkpoints()
         if is_there and not may_go_on:
             raise TrainingError(f"{self.path} holds a run already; give another folder, or let it go on (resume=auto)")
-        if not is_there:
-            _need_nothing_of_others(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"{self.path}: the folder cannot be made ({error.strerror})") from error
         return is_there
 
-    def keep_settings(self, settings: Config, *, is_there: bool) -> None:
-        """Writes the settings as they are used; those of a run that goes on must be the same."""
+    def need_same(self, settings: Config, marks: DataMarks) -> None:
+        """The settings and the data of a run that goes on must be those that it was begun with. Writes nothing."""
         path = self.path / SETTINGS
-        if is_there and path.is_file():
-            _check_same(parse_config(path.read_text(encoding="utf-8"), where=str(path)), settings, self.path)
+        if path.is_file():
+            before = parse_config(read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=str(path))
+            _check_same(before, settings, self.path)
+        if (self.path / DATA).is_file():
+            need_same_data(read_json(self.path / DATA), marks, folder=self.path)
+
+    def keep(self, settings: Config, marks: DataMarks) -> None:
+        """Writes the settings as they are used, and what tells the data from others."""
         if not self.is_main:
             return
         header = f"{HEADER.decode()}{__version__}, Python {sys.version.split()[0]}\n"
-        with atomic_write(path, "w") as file:
+        with atomic_write(self.path / SETTINGS, "w") as file:
             file.write(header + dump(settings))
+        write_json(self.path / DATA, marks)
+
+    def _has_checkpoints(self) -> bool:
+        return bool(Checkpoints(self.checkpoints, keep=1).entries())
 
     def save_weights(self, detector: Detector, name: str) -> Path:
         """A file of its own for the weights, with settings and class names; -> its path."""
         if self.is_main:
             save(detector, self.path / name)
         return self.path / name
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _need_nothing_of_others(folder: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 from boxwright.config import Config, diff, parse_config
 from boxwright.engine.training.loggers import METRICS, read_metrics
 from boxwright.engine.training.run_folder import SETTINGS
-from boxwright.errors import TrainingError
+from boxwright.errors import ConfigError, TrainingError
+from boxwright.files import MOST_OF_LABELS, read_text
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,5 @@ def differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
 
 def _read(folder: Path) -> RunSummary:
     path = folder / SETTINGS
-    settings = parse_config(path.read_text(encoding="utf-8"), where=str(path))
+    settings = parse_config(read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=str(path))
     return RunSummary(folder, settings, read_metrics(folder))

@@ -17,6 +17,7 @@ from boxwright.engine.distributed import World, device_of_process, joined_world
 from boxwright.engine.loading import BEST, LAST, load_config, pick_device
 from boxwright.engine.training.batch_size import largest_batch
 from boxwright.engine.training.checkpoint import Checkpoints
+from boxwright.engine.training.data_marks import mark_data
 from boxwright.engine.training.learner import Launched, Learner
 from boxwright.engine.training.loggers import Logger, MetricsFile, PictureFolder, Terminal, chosen_loggers
 from boxwright.engine.training.meter import Meter
@@ -69,20 +70,37 @@ def train(
     settings = config if isinstance(config, Config) else load_config(config)
     settings = (settings if recipe is None else apply_recipe(settings, recipe)).with_(*overrides)
     chosen = device_of_process(pick_device(device))
-    with joined_world(chosen) as world, StopRequest() as stop:
-        folder = RunFolder(Path(out), is_main=world.is_main)
-        is_there = folder.begin(may_go_on=resume == "auto")
-        terminal = Terminal(folder.log_path, is_main=world.is_main)
+    with (
+        joined_world(chosen) as world,
+        StopRequest() as stop,
+        RunFolder(Path(out), is_main=world.is_main).taken() as folder,
+    ):
+        notes: list[str] = []  # nothing is written before all checks have passed
+        is_there = folder.holds_a_run(may_go_on=resume == "auto")
         sets = read_sets(settings, data)
         settings = settings_for(settings, sets, data)
         auto = settings.train.batch == "auto"
         batch = largest_batch(settings, device=chosen, world=world) if auto else int(settings.train.batch)
-        scaled = recipe_for(settings.train, world, batch=batch, say=terminal.say)
-        settings = settings.with_(train=scaled)
-        folder.keep_settings(settings, is_there=is_there)
-        detector = make_detector(settings, device=chosen, is_resumed=is_there, say=terminal.say)
+        settings = settings.with_(train=recipe_for(settings.train, world, batch=batch, say=notes.append))
+        marks = mark_data(sets.train, sets.val)
+        if is_there:
+            folder.need_same(settings, marks)
+        checkpoints = Checkpoints(folder.checkpoints, keep=settings.train.keep_checkpoints)
+        restored = checkpoints.load_last()
+        detector = make_detector(settings, device=chosen, is_resumed=is_there, say=notes.append)
+        folder.keep(settings, marks)
+        terminal = Terminal(folder.log_path, is_main=world.is_main)
+        for note in notes:
+            terminal.say(note)
         return Trainer(
-            settings=settings, sets=sets, detector=detector, world=world, folder=folder, terminal=terminal
+            settings=settings,
+            sets=sets,
+            detector=detector,
+            world=world,
+            folder=folder,
+            terminal=terminal,
+            checkpoints=checkpoints,
+            restored=restored,
         ).run(stop)
 
 
@@ -98,6 +116,8 @@ class Trainer:
         world: World,
         folder: RunFolder,
         terminal: Terminal,
+        checkpoints: Checkpoints,
+        restored: tuple[int, dict[str, Any]] | None,
     ) -> None:
         train = settings.train
         assert isinstance(train.batch, int)
@@ -105,10 +125,10 @@ class Trainer:
         self.terminal, self.say = terminal, terminal.say
         self.learner = Learner(detector=detector, train=train, world=world)
         self.loader = make_loader(settings, sets.train, world, detector.device)
-        self.checkpoints = Checkpoints(folder.checkpoints, keep=train.keep_checkpoints)
+        self.checkpoints = checkpoints
         self.best = Best()
         self.scores: Scores | None = None
-        self.step = self._restore()
+        self.step = 0 if restored is None else self._restore(*restored)
         self.val = sets.val if can_validate(detector) else None
         self.val_batch = max(train.batch // world.size, 1)
         self.meter = Meter(detector.device, images_per_step=train.batch * train.accumulate)
@@ -239,12 +259,8 @@ class Trainer:
             self.checkpoints.save(state, step=self.step)
         self.world.wait()
 
-    def _restore(self) -> int:
+    def _restore(self, step: int, state: dict[str, Any]) -> int:
         """-> the number of steps done."""
-        found = self.checkpoints.load_last()
-        if found is None:
-            return 0
-        step, state = found
         self.learner.load_state_dict(state["learner"], step=step)
         self.loader.load_state_dict(state["loader"])
         self.best.load_state_dict(state["best"])

@@ -6,10 +6,8 @@ cache folder. Where none can be written, each process compiles for itself.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.runtime.nrt import rtsys
 
-_fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None  # Windows has none
+from boxwright.locks import locked
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -74,14 +72,7 @@ def _digest_of_sources() -> str:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Alone among the processes that use this folder, where the system and the file system can do that."""
-    if _fcntl is None:
-        yield
-        return
-    try:
-        handle = (folder / "boxwright.lock").open("a")
-        _fcntl.flock(handle, _fcntl.LOCK_EX)
-    except OSError:
-        yield
-        return
-    with handle:  # closing releases the lock
+    with ExitStack() as stack:
+        with suppress(OSError):  # nobody may write there
+            stack.enter_context(locked(folder / "boxwright.lock"))
         yield

@@ -13,7 +13,7 @@ from boxwright.engine.training.checkpoint import Checkpoints, read_checkpoint
 from boxwright.engine.training.loggers import read_metrics
 from boxwright.engine.training.stopping import StopRequest
 from boxwright.engine.training.trouble import replay
-from boxwright.errors import ConfigError, DatasetError, TrainingError
+from boxwright.errors import ConfigError, DatasetError, TrainingError, WeightsError
 from tests.engine.conftest import tiny
 
 
@@ -278,3 +278,73 @@ def test_a_second_signal_acts_as_it_would_without_us():
         assert stop.signal_name == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def content_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_goes_on_with_its_own_data_alone_and_what_is_refused_changes_nothing(tiny_set, whole_run, tmp_path):
+    run, other, moved = (tmp_path / name for name in ("run", "other", "moved"))
+    shutil.copytree(whole_run.folder, run)
+    before = content_of(run)
+    shutil.copytree(tiny_set, other)
+    content = json.loads((other / "train.json").read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    (other / "train.json").write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match=r"holds a run on other data: train was .*set.train\.json \(8 images"):
+        bw.train(tiny("train.ema=0.9"), other, out=run, device="cpu")
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        bw.train(tiny("train.ema=0.9", "train.lr=0.5"), tiny_set, out=run, device="cpu")
+    assert content_of(run) == before
+    shutil.copytree(tiny_set, moved)
+    assert bw.train(tiny("train.ema=0.9"), moved, out=run, device="cpu").step == 6
+
+
+def test_a_picture_that_was_replaced_makes_other_data(tiny_set, whole_run, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(whole_run.folder, run)
+    shutil.copytree(tiny_set, other)
+    name = json.loads((other / "train.json").read_text())["images"][3]["file_name"]
+    with next(other.rglob(name)).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(TrainingError, match="holds a run on other data"):
+        bw.train(tiny("train.ema=0.9"), other, out=run, device="cpu")
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tiny_set, tmp_path):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth does not exist"):
+        bw.train(tiny("train.weights=nowhere.pth"), tiny_set, out=tmp_path / "run", device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_training_in_a_folder_is_refused_while_the_first_is_at_work(tiny_set, tmp_path, monkeypatch):
+    refused = []
+    original = training.Learner.launch
+
+    def launch(self, batches, step, **options):
+        if step == 1:
+            with pytest.raises(TrainingError, match="another training is at work") as caught:
+                bw.train(tiny(), tiny_set, out=tmp_path / "run", device="cpu")
+            refused.append(caught.value)
+        return original(self, batches, step, **options)
+
+    monkeypatch.setattr(training.Learner, "launch", launch)
+    run = bw.train(tiny("train.schedule.max_steps=2"), tiny_set, out=tmp_path / "run", device="cpu")
+    assert len(refused) == 1
+    assert run.is_done
+    assert [row["step"] for row in read_metrics(run.folder) if row["kind"] == "train"] == [1, 2]
+
+
+def test_without_its_list_the_checkpoints_of_a_run_are_found_by_their_names(whole_run, tiny_set, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run.folder, run)
+    (run / "checkpoints" / "checkpoints.json").unlink()
+    damaged = run / "checkpoints" / "step_00000006.pt"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with pytest.warns(UserWarning, match="its content is not what was written"):
+        again = bw.train(tiny("train.ema=0.9"), tiny_set, out=run, device="cpu")
+    assert "going on after step 4" in (run / "log.txt").read_text()
+    assert_same_weights(again.folder, whole_run.folder)
