@@ -70,6 +70,7 @@ class YamlBuilder:
         return self.result
 
     def error(self, mark: Any, message: str) -> ConfigError:
+        """To raise: `message` after `where` and, if `mark` is no None, the line and column there, counted from 1."""
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         return ConfigError(f"{self.where}{place}: {message}")
 

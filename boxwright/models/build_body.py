@@ -6,7 +6,7 @@ from typing import assert_never
 
 from torch import nn
 
-from boxwright.config import parts
+from boxwright.config import norms, parts
 from boxwright.config.conventions import Conventions
 from boxwright.errors import ConfigError
 from boxwright.models.backbones.backbone import Backbone
@@ -167,27 +167,27 @@ def _build_top(settings: parts.FPN, backbone: Backbone) -> MaxPoolLevels | ConvL
     )
 
 
-def build_norm(settings: parts.Norm) -> Norm | None:
+def build_norm(settings: norms.Norm) -> Norm | None:
     match settings:
-        case parts.NoNorm():
+        case norms.NoNorm():
             return None
-        case parts.FrozenBatchNorm():
+        case norms.FrozenBatchNorm():
             return Norm(kind="frozen_bn", eps=settings.eps)
-        case parts.BatchNorm():
+        case norms.BatchNorm():
             return Norm(
                 kind="bn",
                 eps=settings.eps,
                 momentum=settings.momentum,
                 batch_statistics=settings.statistics == "train",
             )
-        case parts.SyncBatchNorm():
+        case norms.SyncBatchNorm():
             return Norm(kind="sync_bn", eps=settings.eps, momentum=settings.momentum)
-        case parts.GroupNorm():
+        case norms.GroupNorm():
             return Norm(kind="gn", groups=settings.groups, eps=settings.eps)
     assert_never(settings)
 
 
-def _wanted_norm(settings: parts.Norm, backbone: str) -> Norm:
+def _wanted_norm(settings: norms.Norm, backbone: str) -> Norm:
     norm = build_norm(settings)
     if norm is None:
         raise ConfigError(f"backbone.norm is none; {backbone} exists only with a norm")
