@@ -31,11 +31,13 @@ class Body:
     strides: Mapping[str, int]
 
     def check_levels(self, levels: Sequence[str], *, where: str) -> None:
+        """A ConfigError, which begins with `where`, if there are no `levels` or one of them does not come out."""
         unknown = [level for level in levels if level not in self.strides]
         if unknown or not levels:
             raise ConfigError(f"{where} is {list(levels)}; this body gives {', '.join(self.strides)}")
 
     def channels_of(self, levels: Sequence[str], *, where: str) -> int:
+        """The channels of each map of `levels`; a ConfigError if they differ, or as in `check_levels`."""
         self.check_levels(levels, where=where)
         found = {self.channels[level] for level in levels}
         if len(found) != 1:
@@ -46,16 +48,18 @@ class Body:
 def build_body(
     backbone: parts.Backbone, neck: parts.Neck, conventions: Conventions, *, checkpoint: bool = False
 ) -> Body:
+    """`checkpoint`: activations of the backbone's stages are computed anew in the backward pass, not kept; VGG-16 keeps
+    them all the same."""
     out_levels = [neck.level] if isinstance(neck, parts.NoNeck) else neck.in_levels
     frozen_norm: FrozenNorm = "frozen_bn" if conventions.frozen_norm == "constant" else "unchanged"
-    made = build_backbone(backbone, out_levels, frozen_norm=frozen_norm, checkpoint=checkpoint)
+    made = _build_backbone(backbone, out_levels, frozen_norm=frozen_norm, checkpoint=checkpoint)
     if isinstance(neck, parts.NoNeck):
         return Body(made, None, made.out_channels, made.out_strides)
     pyramid = _build_neck(neck, made)
     return Body(made, pyramid, pyramid.out_channels, pyramid.out_strides)
 
 
-def build_backbone(
+def _build_backbone(
     settings: parts.Backbone, out_levels: Sequence[str], *, frozen_norm: FrozenNorm, checkpoint: bool
 ) -> Backbone:
     match settings:
@@ -168,6 +172,7 @@ def _build_top(settings: parts.FPN, backbone: Backbone) -> MaxPoolLevels | ConvL
 
 
 def build_norm(settings: norms.Norm) -> Norm | None:
+    """What makes the layers of a norm; None where there is none, and convolutions may have a bias."""
     match settings:
         case norms.NoNorm():
             return None
