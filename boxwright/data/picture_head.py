@@ -36,6 +36,7 @@ class Head:
 
     @property
     def upright(self) -> Size:
+        """(height, width) once turned as `orientation` says; 5 to 8 lie on their side."""
         return (self.stored[1], self.stored[0]) if self.orientation >= 5 else self.stored
 
 
