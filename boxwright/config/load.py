@@ -51,7 +51,7 @@ def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tu
 
 
 def validate(content: Any, *, where: str) -> Config:
-    """Plain data as a Config; one ConfigError tells all mistakes in it, and `where` names the source there."""
+    """Plain data as a Config; one ConfigError lists the mistakes in it, and `where` names the source there."""
     return checked(Config, content, where=where)
 
 

@@ -152,7 +152,7 @@ def _fpn_deformable(family: Family) -> Config:
 
 
 def _pafpn(family: Family) -> Config:
-    """mmdetection's: RGB, stride in the 3x3, every convention its own."""
+    """mmdetection's: RGB, stride in the 3x3, and its conventions."""
     model = schema.RCNN(
         conventions=MMDETECTION,
         input=rgb_input(parts.Resize(method="opencv")),

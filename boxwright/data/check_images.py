@@ -17,7 +17,7 @@ from boxwright.types import Size
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What opening one picture tells."""
+    """What is found by decoding one picture; `fault` is why it cannot be decoded."""
 
     stored: Size = (0, 0)
     upright: Size = (0, 0)

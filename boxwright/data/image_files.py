@@ -55,7 +55,7 @@ def place_image(source: Path, target: Path, *, mode: PlaceMode, unturn: bool = F
 
 
 class FreeNames:
-    """Hands out file names that nobody had yet in the new folder, also not in another case."""
+    """Hands out file names whose stems are not taken yet, in no upper or lower case either."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()

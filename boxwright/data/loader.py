@@ -104,7 +104,7 @@ def training_loader(
 
 
 class TrainingLoader:
-    """Iterate it for Batches; `state_dict` tells where the next batch begins, however far workers have read ahead."""
+    """Iterate it for Batches; `state_dict` is that of the next batch, however far workers have read ahead."""
 
     def __init__(
         self,

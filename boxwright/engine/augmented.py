@@ -201,7 +201,7 @@ def _rows(chosen: _Chosen, view: View) -> Detected:
 
 
 def _upright(maps: Tensor, is_flipped: bool, flip_pairs: FlipPairs | None) -> list[Tensor]:
-    """(D, K, S, S) heatmaps of a view -> those of the picture, or none where nobody knows which keypoints swap."""
+    """(D, K, S, S) heatmaps of a view -> those of the picture, or none where it is not known which keypoints swap."""
     if not is_flipped:
         return [maps]
     count = maps.shape[1]

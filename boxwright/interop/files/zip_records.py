@@ -67,7 +67,7 @@ class ZipRecords:
         return content
 
     def _content(self, record: _Record) -> Source:
-        """Where the packed bytes of a record begin: behind its local header, whose length only it knows."""
+        """Where the packed bytes of a record begin: behind its local header, which says itself how long it is."""
         header = self._source(record.header, self._size)
         signature, name_length, extra_length = struct.unpack("<4s22xHH", header.take(30))
         if signature != b"PK\x03\x04":
