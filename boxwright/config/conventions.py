@@ -11,6 +11,8 @@ from boxwright.config.settings import Settings
 
 
 class Conventions(Settings):
+    """What one original does and another does not, beyond the parts that it is made of; the defaults are D2's."""
+
     # boxes and anchors
     box_offset: Literal[0, 1] = 0
     """1: a box of one pixel has x1 == x2, widths are x2 - x1 + 1 (D). 0: widths are x2 - x1 (the others). Targets are

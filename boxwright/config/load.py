@@ -51,6 +51,7 @@ def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tu
 
 
 def validate(content: Any, *, where: str) -> Config:
+    """Plain data as a Config; one ConfigError lists the mistakes in it, and `where` names the source there."""
     return checked(Config, content, where=where)
 
 
@@ -60,10 +61,12 @@ def dump(config: Config) -> str:
 
 
 def dump_plain(config: Config) -> dict[str, Any]:
+    """Dicts, lists and single values, as JSON and YAML have them; every default is written out."""
     return config.model_dump(mode="json")
 
 
 def save_config(config: Config, path: str | Path) -> None:
+    """Writes `dump(config)`; an OutputError if `path` cannot be written."""
     with atomic_write(path, "w") as file:
         file.write(dump(config))
 

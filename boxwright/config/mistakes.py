@@ -15,7 +15,7 @@ MOST = 20  # mistakes told at once; a file that is something else altogether may
 
 
 def checked(kind: type[Checked], content: Any, *, where: str) -> Checked:
-    """`content` as settings of this kind; one ConfigError tells all mistakes in it. `where` names it there."""
+    """`content` as settings of this kind; one ConfigError lists the mistakes in it, up to MOST, after `where`."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:

@@ -19,55 +19,26 @@ from boxwright.config.bounds import (
     Side,
     UpTo64,
 )
+from boxwright.config.losses import BoxLoss, ClassLoss, CrossEntropy, SmoothL1
+from boxwright.config.norms import FrozenBatchNorm, NoNorm, Norm
 from boxwright.config.settings import Settings
 
 BoxWeights = tuple[Factor, Factor, Factor, Factor]
-
-# --- normalisation -----------------------------------------------------------------------------------------------
-
-
-class NoNorm(Settings):
-    kind: Literal["none"] = "none"
-
-
-class FrozenBatchNorm(Settings):
-    kind: Literal["frozen_bn"] = "frozen_bn"
-    eps: Fraction = 1e-5
-
-
-class BatchNorm(Settings):
-    kind: Literal["bn"] = "bn"
-    eps: Fraction = 1e-5
-    momentum: Fraction = 0.1
-    statistics: Literal["train", "eval"] = "train"
-    """"eval": running statistics are used and not updated while training; weight and bias still learn."""
-
-
-class SyncBatchNorm(Settings):
-    kind: Literal["sync_bn"] = "sync_bn"
-    eps: Fraction = 1e-5
-    momentum: Fraction = 0.1
-
-
-class GroupNorm(Settings):
-    kind: Literal["gn"] = "gn"
-    groups: Channels = 32
-    eps: Fraction = 1e-5
-
-
-Norm = Annotated[NoNorm | FrozenBatchNorm | BatchNorm | SyncBatchNorm | GroupNorm, Field(discriminator="kind")]
-
 
 # --- backbones ---------------------------------------------------------------------------------------------------
 
 
 class Deformable(Settings):
+    """Deformable 3x3 convolutions in a ResNet from depth 50 on: DCNv1, or DCNv2 with masks (D2, M)."""
+
     version: Literal[1, 2] = 1
     stages: UpTo64[Literal["c3", "c4", "c5"]] = ("c3", "c4", "c5")
     groups: Channels = 1
 
 
 class ResNet(Settings):
+    """ResNet, or ResNeXt where `groups` is above 1 (D, D2, M, T)."""
+
     kind: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50, 101, 152] = 50
     groups: Channels = 1
@@ -91,6 +62,8 @@ class ResNet(Settings):
 
 
 class EfficientNet(Settings):
+    """EfficientNet B0 to B7 as a backbone of five levels; none of D, D2, M and T builds it."""
+
     kind: Literal["efficientnet"] = "efficientnet"
     variant: Annotated[int, Field(ge=0, le=7)] = 4
     padding: Literal["same", "same_nominal", "symmetric"] = "same"
@@ -100,6 +73,8 @@ class EfficientNet(Settings):
 
 
 class MobileNetV3(Settings):
+    """MobileNetV3-Large, the backbone of T's small detectors."""
+
     kind: Literal["mobilenet_v3_large"] = "mobilenet_v3_large"
     norm: Norm = FrozenBatchNorm()
     frozen_stages: Annotated[int, Field(ge=0, le=6)] = 3
@@ -107,6 +82,8 @@ class MobileNetV3(Settings):
 
 
 class VGG16(Settings):
+    """The 13 convolutions of VGG-16, without norms (D). There is no pooling after the last, so c5 has stride 16."""
+
     kind: Literal["vgg16"] = "vgg16"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
 
@@ -125,6 +102,8 @@ class NoNeck(Settings):
 
 
 class FPN(Settings):
+    """Feature pyramid: level cN of the backbone becomes pN, and `top` adds coarser levels (D, D2, M, T)."""
+
     kind: Literal["fpn"] = "fpn"
     in_levels: UpTo64[str] = ("c2", "c3", "c4", "c5")
     channels: Channels = 256
@@ -140,6 +119,8 @@ class FPN(Settings):
 
 
 class PAFPN(FPN):
+    """FPN with a second way, from fine levels back to coarse ones (M)."""
+
     kind: Literal["pafpn"] = "pafpn"  # type: ignore[assignment]
 
 
@@ -150,6 +131,8 @@ Neck = Annotated[NoNeck | FPN | PAFPN, Field(discriminator="kind")]
 
 
 class Anchors(Settings):
+    """The boxes that the RPN or the dense head starts from, the same at every cell of a level."""
+
     sizes: UpTo64[UpTo64[Annotated[float, Field(gt=0, le=32_768)]]] = ((32,), (64,), (128,), (256,), (512,))
     """Square roots of the areas in pixels of the network frame, one list per level."""
     aspect_ratios: UpTo64[UpTo64[Factor]] = ((0.5, 1.0, 2.0),)
@@ -159,6 +142,8 @@ class Anchors(Settings):
 
 
 class Matching(Settings):
+    """Which regions or anchors are positive, negative or neither, by their IoU with the objects."""
+
     positive_iou: Fraction = 0.5
     negative_iou: Fraction = 0.5
     negative_iou_low: Fraction = 0.0
@@ -174,63 +159,27 @@ class Matching(Settings):
 
 
 class Sampling(Settings):
+    """Which of the matched regions of an image train a stage."""
+
     kind: Literal["random", "ohem", "all"] = "random"
     """At random, those of highest loss, or all (then `size` only counts for rpn_class_average batch_size)."""
     size: Regions = 512
     positive_fraction: Fraction = 0.25
 
 
-# --- losses ------------------------------------------------------------------------------------------------------
-
-
-class SmoothL1(Settings):
-    kind: Literal["smooth_l1"] = "smooth_l1"
-    beta: Amount = 0.0
-    """0 is the plain L1 loss."""
-    weight: Amount = 1.0
-
-
-class IoULoss(Settings):
-    """On decoded boxes."""
-
-    kind: Literal["iou", "giou", "diou", "ciou"] = "giou"
-    weight: Amount = 1.0
-
-
-class CrossEntropy(Settings):
-    kind: Literal["cross_entropy"] = "cross_entropy"
-    weight: Amount = 1.0
-
-
-class SigmoidCrossEntropy(Settings):
-    """One independent decision per foreground class; the background column is not read."""
-
-    kind: Literal["sigmoid_cross_entropy"] = "sigmoid_cross_entropy"
-    weight: Amount = 1.0
-
-
-class Focal(Settings):
-    """On one independent decision per foreground class; the background column of a box head is not read."""
-
-    kind: Literal["focal"] = "focal"
-    alpha: Number = 0.25
-    gamma: Amount = 2.0
-    weight: Amount = 1.0
-
-
-BoxLoss = Annotated[SmoothL1 | IoULoss, Field(discriminator="kind")]
-ClassLoss = Annotated[CrossEntropy | SigmoidCrossEntropy | Focal, Field(discriminator="kind")]
-
-
 # --- proposals ---------------------------------------------------------------------------------------------------
 
 
 class TrainTest(Settings):
+    """A number for training and one for inference."""
+
     train: Regions
     test: Regions
 
 
 class RPN(Settings):
+    """Region proposal network: convolutions that slide over the levels, its losses, and which boxes it hands on."""
+
     kind: Literal["rpn"] = "rpn"
     conv_channels: UpTo64[Channels | Literal[-1]] = (-1,)
     """Output channels of each 3x3 convolution; -1 is the number of the input."""
@@ -267,6 +216,8 @@ Proposals = Annotated[RPN | PrecomputedProposals, Field(discriminator="kind")]
 
 
 class Pooling(Settings):
+    """How a region becomes a map of `size` x `size` cells, and from which level it is read."""
+
     kind: Literal["align", "pool", "crop"] = "align"
     size: Few = 7
     sampling_ratio: Annotated[int, Field(ge=0, le=64)] = 0
@@ -300,12 +251,16 @@ BoxFeatures = Annotated[Res5Box | ConvFcBox, Field(discriminator="kind")]
 
 
 class CascadeStage(Settings):
+    """What one stage of Cascade R-CNN has of its own; everything else is that of its BoxHead."""
+
     positive_iou: Fraction
     box_weights: BoxWeights
     loss_weight: Amount = 1.0
 
 
 class BoxHead(Settings):
+    """Classes and boxes of each region; which regions train them, and the stages of a cascade."""
+
     features: BoxFeatures = ConvFcBox()
     pooling: Pooling = Pooling()
     class_agnostic: bool = False
@@ -321,6 +276,8 @@ class BoxHead(Settings):
 
 
 class MaskHead(Settings):
+    """A mask for each region that is kept (Mask R-CNN)."""
+
     features: Literal["own", "box"] = "own"
     """"own": regions are pooled for the mask head; "box": it reads the box head's map (shared res5)."""
     res5: bool = False
@@ -340,6 +297,8 @@ class MaskHead(Settings):
 
 
 class KeypointHead(Settings):
+    """A heatmap for each keypoint of each region that is kept (Keypoint R-CNN: D, D2, T)."""
+
     num_keypoints: Keypoints = 17
     convs: UpTo64[Channels] = (512,) * 8
     kernel: Few = 3
@@ -383,6 +342,8 @@ class Resize(Settings):
 
 
 class Input(Settings):
+    """How a picture becomes the network's input: order and scale of channels, size, padding."""
+
     channels: Literal["rgb", "bgr"] = "bgr"
     value_range: Literal[1, 255] = 255
     """Pixels run from 0 to this before mean and std are applied."""

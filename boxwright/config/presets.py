@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Literal
 
-from boxwright.config import parts, schema
+from boxwright.config import losses, norms, parts, schema
 from boxwright.config.conventions import DETECTRON, DETECTRON2, MMDETECTION, TORCHVISION
 from boxwright.config.preset_parts import (
     Family,
@@ -48,6 +48,7 @@ def preset(name: str) -> Config:
 
 
 def preset_names() -> list[str]:
+    """All of them, sorted."""
     return sorted(_presets())
 
 
@@ -57,39 +58,40 @@ def _presets() -> dict[str, Callable[[], Config]]:
     families: tuple[Family, ...] = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "cascade_rcnn", "cascade_mask_rcnn")
     for family in families:
         for body in _RESNETS:
-            makers[f"{family}_{body}_fpn"] = partial(fpn, family, _RESNETS[body])
+            makers[f"{family}_{body}_fpn"] = partial(_fpn, family, _RESNETS[body])
         for body in ("r50", "r101") if family in ("faster_rcnn", "mask_rcnn") else ():
-            makers[f"{family}_{body}_c4"] = partial(c4, family, _RESNETS[body])
-            makers[f"{family}_{body}_dc5"] = partial(dc5, family, _RESNETS[body])
+            makers[f"{family}_{body}_c4"] = partial(_c4, family, _RESNETS[body])
+            makers[f"{family}_{body}_dc5"] = partial(_dc5, family, _RESNETS[body])
     for family in ("faster_rcnn", "mask_rcnn", "cascade_mask_rcnn"):
         for depth in (50, 101):
-            makers[f"{family}_r{depth}_fpn_gn"] = partial(fpn_gn, family, depth)
-            makers[f"{family}_r{depth}_fpn_gn_scratch"] = partial(fpn_gn, family, depth, scratch=True)
-        makers[f"{family}_r50_fpn_dconv_c3_c5"] = partial(fpn_deformable, family)
+            makers[f"{family}_r{depth}_fpn_gn"] = partial(_fpn_gn, family, depth)
+            makers[f"{family}_r{depth}_fpn_gn_scratch"] = partial(_fpn_gn, family, depth, scratch=True)
+        makers[f"{family}_r50_fpn_dconv_c3_c5"] = partial(_fpn_deformable, family)
     for family in ("faster_rcnn", "mask_rcnn"):
-        makers[f"{family}_r50_pafpn"] = partial(pafpn, family)
-        makers[f"{family}_r50_fpn_v2"] = partial(fpn_v2, family)
+        makers[f"{family}_r50_pafpn"] = partial(_pafpn, family)
+        makers[f"{family}_r50_fpn_v2"] = partial(_fpn_v2, family)
         for variant in range(8):
-            makers[f"{family}_efficientnet_b{variant}_c4"] = partial(efficientnet_c4, family, variant)
-            makers[f"{family}_efficientnet_b{variant}_fpn"] = partial(efficientnet_fpn, family, variant)
+            makers[f"{family}_efficientnet_b{variant}_c4"] = partial(_efficientnet_c4, family, variant)
+            makers[f"{family}_efficientnet_b{variant}_fpn"] = partial(_efficientnet_fpn, family, variant)
     return makers | {
-        "retinanet_r50_fpn": partial(retinanet, 50),
-        "retinanet_r101_fpn": partial(retinanet, 101),
-        "retinanet_r50_fpn_v2": retinanet_v2,
-        "rpn_r50_c4": rpn_c4,
-        "rpn_r50_fpn": rpn_fpn,
-        "fast_rcnn_r50_fpn": fast_rcnn,
-        "faster_rcnn_mobilenet_v3_large_fpn": mobilenet,
-        "faster_rcnn_mobilenet_v3_large_320_fpn": partial(mobilenet, short=320, long=640, top_k=150),
-        "faster_rcnn_vgg16": vgg16,
-        "mask_rcnn_r18_fpn_gn": small,
+        "retinanet_r50_fpn": partial(_retinanet, 50),
+        "retinanet_r101_fpn": partial(_retinanet, 101),
+        "retinanet_r50_fpn_v2": _retinanet_v2,
+        "rpn_r50_c4": _rpn_c4,
+        "rpn_r50_fpn": _rpn_fpn,
+        "fast_rcnn_r50_fpn": _fast_rcnn,
+        "faster_rcnn_mobilenet_v3_large_fpn": _mobilenet,
+        "faster_rcnn_mobilenet_v3_large_320_fpn": partial(_mobilenet, short=320, long=640, top_k=150),
+        "faster_rcnn_vgg16": _vgg16,
+        "mask_rcnn_r18_fpn_gn": _small,
     }
 
 
 # --- one function per body ---------------------------------------------------------------------------------------
 
 
-def fpn(family: Family, backbone: parts.ResNet) -> Config:
+def _fpn(family: Family, backbone: parts.ResNet) -> Config:
+    """Detectron2's, 3x schedule. Keypoint R-CNN has one class; the 32x8d ResNeXt divides by the pixels' deviation."""
     std = _BGR_STD if backbone.groups == 32 else (1.0, 1.0, 1.0)
     model = schema.RCNN(
         num_classes=1 if family == "keypoint_rcnn" else 80,
@@ -105,7 +107,7 @@ def fpn(family: Family, backbone: parts.ResNet) -> Config:
     return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000)))
 
 
-def c4(family: Family, backbone: parts.ResNet) -> Config:
+def _c4(family: Family, backbone: parts.ResNet) -> Config:
     pooling = parts.Pooling(size=14, levels=("c4",))
     model = schema.RCNN(
         conventions=DETECTRON2,
@@ -120,7 +122,7 @@ def c4(family: Family, backbone: parts.ResNet) -> Config:
     return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000)))
 
 
-def dc5(family: Family, backbone: parts.ResNet) -> Config:
+def _dc5(family: Family, backbone: parts.ResNet) -> Config:
     model = schema.RCNN(
         conventions=DETECTRON2,
         input=parts.Input(resize=_MULTI_SCALE, pad_to=1),
@@ -134,9 +136,9 @@ def dc5(family: Family, backbone: parts.ResNet) -> Config:
     return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000)))
 
 
-def fpn_gn(family: Family, depth: Literal[50, 101], *, scratch: bool = False) -> Config:
-    norm = parts.GroupNorm()
-    config = fpn(family, parts.ResNet(depth=depth, norm=norm, frozen_stages=0 if scratch else 2))
+def _fpn_gn(family: Family, depth: Literal[50, 101], *, scratch: bool = False) -> Config:
+    norm = norms.GroupNorm()
+    config = _fpn(family, parts.ResNet(depth=depth, norm=norm, frozen_stages=0 if scratch else 2))
     model = config.model
     assert isinstance(model, schema.RCNN)
     assert model.box_head is not None
@@ -145,16 +147,16 @@ def fpn_gn(family: Family, depth: Literal[50, 101], *, scratch: bool = False) ->
     return config.with_(model=model.with_(neck=parts.FPN(norm=norm), box_head=head, mask_head=mask_head))
 
 
-def fpn_deformable(family: Family) -> Config:
-    return fpn(family, parts.ResNet(depth=50, stride_in_1x1=True, deformable=parts.Deformable()))
+def _fpn_deformable(family: Family) -> Config:
+    return _fpn(family, parts.ResNet(depth=50, stride_in_1x1=True, deformable=parts.Deformable()))
 
 
-def pafpn(family: Family) -> Config:
-    """mmdetection's: RGB, stride in the 3x3, every convention its own."""
+def _pafpn(family: Family) -> Config:
+    """mmdetection's: RGB, stride in the 3x3, and its conventions."""
     model = schema.RCNN(
         conventions=MMDETECTION,
         input=rgb_input(parts.Resize(method="opencv")),
-        backbone=parts.ResNet(depth=50, norm=parts.BatchNorm(statistics="eval")),
+        backbone=parts.ResNet(depth=50, norm=norms.BatchNorm(statistics="eval")),
         neck=parts.PAFPN(),
         proposals=fpn_proposals(family),
         box_head=family_box_head(family),
@@ -163,9 +165,9 @@ def pafpn(family: Family) -> Config:
     return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 82500), warm_up=500))
 
 
-def fpn_v2(family: Family) -> Config:
+def _fpn_v2(family: Family) -> Config:
     """torchvision's second version: batch norm in FPN and heads, 4 conv + 1 FC box head, two RPN convolutions."""
-    norm = parts.BatchNorm()
+    norm = norms.BatchNorm()
     model = schema.RCNN(
         num_classes=90,
         conventions=TORCHVISION,
@@ -179,17 +181,17 @@ def fpn_v2(family: Family) -> Config:
     return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000)))
 
 
-def efficientnet_c4(family: Family, variant: int) -> Config:
-    config = c4(family, _RESNETS["r50"])
+def _efficientnet_c4(family: Family, variant: int) -> Config:
+    config = _c4(family, _RESNETS["r50"])
     return _with_efficientnet(config, variant)
 
 
-def efficientnet_fpn(family: Family, variant: int) -> Config:
-    config = fpn(family, _RESNETS["r50"])
+def _efficientnet_fpn(family: Family, variant: int) -> Config:
+    config = _fpn(family, _RESNETS["r50"])
     return _with_efficientnet(config, variant)
 
 
-def mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Config:
+def _mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Config:
     model = schema.RCNN(
         num_classes=90,
         conventions=TORCHVISION,
@@ -205,7 +207,7 @@ def mobilenet(*, short: int = 800, long: int = 1333, top_k: int = 1000) -> Confi
     return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000)))
 
 
-def vgg16() -> Config:
+def _vgg16() -> Config:
     """Fast R-CNN's head of two layers of 4096 on RoIPool 7x7."""
     resize = parts.Resize(method="opencv_scaled", short_train=(600,), short_test=600, long_train=1000, long_test=1000)
     rpn = parts.RPN(
@@ -213,12 +215,12 @@ def vgg16() -> Config:
         matching=parts.Matching(positive_iou=0.7, negative_iou=0.3, low_quality=True, inside_border=0),
         pre_nms_top_k=parts.TrainTest(train=12000, test=6000),
         post_nms_top_k=parts.TrainTest(train=2000, test=1000),
-        box_loss=parts.SmoothL1(beta=1 / 9),
+        box_loss=losses.SmoothL1(beta=1 / 9),
     )
     head = parts.BoxHead(
         features=parts.ConvFcBox(fcs=(4096, 4096), dropout=0.5),
         pooling=parts.Pooling(kind="pool", size=7, levels=("c5",)),
-        box_loss=parts.SmoothL1(beta=1.0),
+        box_loss=losses.SmoothL1(beta=1.0),
     )
     conventions = DETECTRON.with_(proposal_clip="image")
     model = schema.RCNN(
@@ -233,55 +235,55 @@ def vgg16() -> Config:
     return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000)))
 
 
-def retinanet(depth: Literal[50, 101]) -> Config:
+def _retinanet(depth: Literal[50, 101]) -> Config:
     model = schema.RetinaNet(
         conventions=DETECTRON2,
         input=parts.Input(resize=_MULTI_SCALE),
         backbone=parts.ResNet(depth=depth, stride_in_1x1=True),
         anchors=retina_anchors(),
-        box_loss=parts.SmoothL1(beta=0.0),
+        box_loss=losses.SmoothL1(beta=0.0),
     )
     return Config(model=model, train=detectron_recipe(max_steps=270000, steps=(210000, 250000), lr=0.01))
 
 
-def retinanet_v2() -> Config:
+def _retinanet_v2() -> Config:
     """torchvision's: P6 from P5, group norm in the head, GIoU."""
     model = schema.RetinaNet(
         num_classes=90,
         conventions=TORCHVISION,
         input=rgb_input(parts.Resize(method="torch"), value_range=1),
-        backbone=parts.ResNet(depth=50, norm=parts.BatchNorm()),
+        backbone=parts.ResNet(depth=50, norm=norms.BatchNorm()),
         neck=parts.FPN(in_levels=("c3", "c4", "c5"), top="p6p7", top_input="c5"),
         anchors=retina_anchors(),
-        head_norm=parts.GroupNorm(),
-        box_loss=parts.IoULoss(kind="giou"),
+        head_norm=norms.GroupNorm(),
+        box_loss=losses.IoULoss(kind="giou"),
         loss_average="per_image",
     )
     return Config(model=model, train=detectron_recipe(max_steps=90000, steps=(60000, 80000), lr=0.01))
 
 
-def rpn_fpn() -> Config:
+def _rpn_fpn() -> Config:
     rpn = fpn_proposals("faster_rcnn").with_(post_nms_top_k=parts.TrainTest(train=1000, test=2000))
-    config = fpn("faster_rcnn", _RESNETS["r50"])
+    config = _fpn("faster_rcnn", _RESNETS["r50"])
     return config.with_(model=config.model.with_(proposals=rpn, box_head=None))
 
 
-def rpn_c4() -> Config:
+def _rpn_c4() -> Config:
     rpn = parts.RPN(
         pre_nms_top_k=parts.TrainTest(train=12000, test=12000), post_nms_top_k=parts.TrainTest(train=2000, test=2000)
     )
-    config = c4("faster_rcnn", _RESNETS["r50"])
+    config = _c4("faster_rcnn", _RESNETS["r50"])
     return config.with_(model=config.model.with_(proposals=rpn, box_head=None))
 
 
-def fast_rcnn() -> Config:
-    config = fpn("faster_rcnn", _RESNETS["r50"])
+def _fast_rcnn() -> Config:
+    config = _fpn("faster_rcnn", _RESNETS["r50"])
     return config.with_(model=config.model.with_(proposals=parts.PrecomputedProposals()))
 
 
-def small() -> Config:
+def _small() -> Config:
     """For small machines, and the model of the demo: ResNet-18, narrow FPN and heads, group norm, from scratch."""
-    norm = parts.GroupNorm(groups=16)
+    norm = norms.GroupNorm(groups=16)
     model = schema.RCNN(
         conventions=DETECTRON2,
         input=rgb_input(
@@ -311,5 +313,5 @@ def small() -> Config:
 
 
 def _with_efficientnet(config: Config, variant: int) -> Config:
-    backbone = parts.EfficientNet(variant=variant, norm=parts.FrozenBatchNorm(eps=1e-3))
+    backbone = parts.EfficientNet(variant=variant, norm=norms.FrozenBatchNorm(eps=1e-3))
     return config.with_(model=config.model.with_(backbone=backbone, input=rgb_input(parts.Resize())))

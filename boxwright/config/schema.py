@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from boxwright.config import parts, testing, training
+from boxwright.config import losses, norms, parts, testing, training
 from boxwright.config.bounds import Channels, Classes, ClassNames, Fraction, Regions, UpTo64
 from boxwright.config.conventions import Conventions
 from boxwright.config.settings import Settings
@@ -59,12 +59,12 @@ class RetinaNet(Settings):
     neck: parts.Neck = parts.FPN(in_levels=("c3", "c4", "c5"), top="p6p7")
     anchors: parts.Anchors
     convs: UpTo64[Channels] = (256,) * 4
-    head_norm: parts.Norm = parts.NoNorm()
+    head_norm: norms.Norm = norms.NoNorm()
     prior_probability: Fraction = 0.01
     box_weights: parts.BoxWeights = (1.0, 1.0, 1.0, 1.0)
     matching: parts.Matching = parts.Matching(positive_iou=0.5, negative_iou=0.4, low_quality=True)
-    class_loss: parts.Focal = parts.Focal()
-    box_loss: parts.BoxLoss = parts.SmoothL1(beta=0.1)
+    class_loss: losses.Focal = losses.Focal()
+    box_loss: losses.BoxLoss = losses.SmoothL1(beta=0.1)
     loss_average: Literal["moving", "positives", "per_image"] = "moving"
     """Losses are divided by a moving mean of the positives that starts at 100 (D2), by those of the batch, at least
     one per image (M), or image by image (T)."""
@@ -86,6 +86,8 @@ Model = Annotated[RCNN | RetinaNet, Field(discriminator="kind")]
 
 
 class Config(Settings):
+    """Everything about a model, its data, its training and how detections are chosen; the root of every YAML file."""
+
     model: Model
     data: training.Data = training.Data()
     train: training.Train = training.Train()

@@ -10,6 +10,8 @@ from boxwright.errors import ConfigError
 
 
 class Settings(BaseModel):
+    """Frozen, compared by value, unknown keys refused. A mistake in `with_` or an assignment is a ConfigError."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=4096, use_attribute_docstrings=True
     )

@@ -62,6 +62,8 @@ class Augment(Settings):
 
 
 class Data(Settings):
+    """Which pictures a run trains on and is evaluated on, and how they are read, changed and put into batches."""
+
     train: str | None = None
     """A folder, an annotation file, or a known data set's name."""
     val: str | None = None
@@ -90,12 +92,16 @@ class Data(Settings):
 
 
 class SGD(Settings):
+    """Stochastic gradient descent with momentum (D, D2, M, T)."""
+
     kind: Literal["sgd"] = "sgd"
     momentum: Fraction = 0.9
     nesterov: bool = False
 
 
 class AdamW(Settings):
+    """Adam with decoupled weight decay (D2's lazy configs, M; the preset of the demo)."""
+
     kind: Literal["adamw"] = "adamw"
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
 
@@ -112,17 +118,23 @@ class Steps(Settings):
 
 
 class Cosine(Settings):
+    """The rate falls along half a cosine, from the base rate at step 0 to its share `final` at `max_steps`."""
+
     kind: Literal["cosine"] = "cosine"
     final: Amount = 0.0
     """Share of the base rate at the end."""
 
 
 class OneCycle(Settings):
+    """The rate rises from 0 to the base rate in `warm_share` of the steps and falls to 0 again, by half cosines."""
+
     kind: Literal["one_cycle"] = "one_cycle"
     warm_share: Fraction = 0.3
 
 
 class Constant(Settings):
+    """The base rate at every step."""
+
     kind: Literal["constant"] = "constant"
 
 
@@ -130,6 +142,8 @@ Decay = Annotated[Steps | Cosine | OneCycle | Constant, Field(discriminator="kin
 
 
 class WarmUp(Settings):
+    """The first `steps` steps: the rate is multiplied by `factor`, rising to 1 (linear) or jumping to it (constant)."""
+
     kind: Literal["linear", "constant"] = "linear"
     steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1000
     factor: Amount = 0.001
@@ -137,6 +151,8 @@ class WarmUp(Settings):
 
 
 class Schedule(Settings):
+    """How many steps a run has, and the rate at each; steps as for `Train.reference_batch`, if that is set."""
+
     max_steps: StepCount = 90000
     decay: Decay = Steps()
     warm_up: WarmUp = WarmUp()
@@ -153,6 +169,8 @@ class Stage(Settings):
 
 
 class Train(Settings):
+    """A training run: batch, rates, schedule, precision, and what is written while it goes on."""
+
     batch: Images | Literal["auto"] = 16
     """Images per step over all processes."""
     accumulate: Images = 1

@@ -41,7 +41,7 @@ class _Open:
 class YamlBuilder:
     """Plain data from the events of one document. `where` names it in errors.
 
-    Numbers, truths and null are told as YAML 1.1 does, but for what people write as a text: 12:30 is no number of
+    Numbers, truths and null are recognised as in YAML 1.1, but for what people write as a text: 12:30 is no number of
     base 60, and a date is its text.
     """
 
@@ -70,11 +70,12 @@ class YamlBuilder:
         return self.result
 
     def error(self, mark: Any, message: str) -> ConfigError:
+        """To raise: `message` after `where` and, if `mark` is no None, the line and column there, counted from 1."""
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         return ConfigError(f"{self.where}{place}: {message}")
 
     def scalar(self, event: yaml.ScalarEvent, tag: str) -> Any:
-        """The value of one text by its tag, which is written or told by its form."""
+        """The value of one text by its tag, which is written or follows from its form."""
         text = event.value
         if tag in ("str", "timestamp", "value", "merge") or (tag in ("int", "float") and ":" in text):
             return text

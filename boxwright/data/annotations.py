@@ -39,12 +39,15 @@ class Category:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "Category":
+        """From what `dataclasses.asdict` makes of it, once through JSON: lists become tuples again."""
         pairs = {name: tuple((int(a), int(b)) for a, b in values[name]) for name in ("skeleton", "flip_pairs")}
         return cls(**{**values, **pairs, "keypoints": tuple(values["keypoints"])})
 
 
 @dataclass(frozen=True)
 class ImageInfo:
+    """One image as its file has it; `file_name` is relative to `image_root`, `extra` is all else."""
+
     id: int | str
     file_name: str
     size: Size
@@ -91,39 +94,49 @@ class Annotations:
 
     @property
     def num_objects(self) -> int:
+        """M, unusable ones and crowds among them."""
         return len(self.columns["label"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """By label."""
         return tuple(category.name for category in self.categories)
 
     @property
     def keypoint_names(self) -> tuple[str, ...]:
+        """Of the first category that has keypoints; empty where none has."""
         return next((category.keypoints for category in self.categories if category.keypoints), ())
 
     @property
     def flip_pairs(self) -> tuple[tuple[int, int], ...]:
+        """0-based pairs of keypoints that change places in a mirrored image; of the category of `keypoint_names`."""
         return next((category.flip_pairs for category in self.categories if category.keypoints), ())
 
     @property
     def num_keypoints(self) -> int:
+        """K of the column, whose rows all have as many."""
         return int(self.columns["keypoints"].shape[1])
 
     @property
     def has_masks(self) -> bool:
+        """Whether any object has rings or run lengths."""
         return bool(len(self.columns["ring_points"]) or len(self.columns["rle_size"]))
 
     @property
     def has_keypoints(self) -> bool:
+        """Whether any object has keypoints, be they all unlabelled."""
         return len(self.columns["keypoints"]) > 0
 
     def texts(self, name: str) -> Texts:
+        """file, key and image_extra by image, object_extra by object, runs by row of `rle_size`; extras are JSON."""
         return Texts(self.columns[f"{name}.blob"], self.columns[f"{name}.first"])
 
     def image_id(self, image: int) -> int | str:
+        """The source's own: a number where all images have one, else a text."""
         return int(self.columns["image_id"][image]) if "image_id" in self.columns else self.texts("key").text_at(image)
 
     def path(self, image: int) -> Path:
+        """Of the picture; nothing says that it is there, or inside `image_root`."""
         return Path(self.image_root, self.texts("file").text_at(image))
 
     def is_outside(self, image: int) -> bool:
@@ -132,13 +145,16 @@ class Annotations:
         return not any(path.is_relative_to(os.path.abspath(home)) for home in self.homes or (self.image_root,))
 
     def size(self, image: int) -> Size:
+        """(height, width) as the source has it, or as read from the picture where the format says nothing."""
         return int(self.columns["height"][image]), int(self.columns["width"][image])
 
     def rows(self, image: int) -> range:
+        """The objects of an image, as positions in the columns."""
         first = self.columns["first"]
         return range(int(first[image]), int(first[image + 1]))
 
     def image(self, image: int) -> ImageInfo:
+        """What the source says of an image."""
         extra = self.texts("image_extra").bytes_at(image)
         return ImageInfo(
             id=self.image_id(image),
@@ -148,6 +164,7 @@ class Annotations:
         )
 
     def objects(self, image: int) -> list[ObjectInfo]:
+        """Every object of an image in the order of its file, unusable ones and crowds among them."""
         rows = self.rows(image)
         parts = zip(rows, self.segments(image), self.keypoints(image), strict=True)
         return [self._object(row, segment, keypoints) for row, segment, keypoints in parts]
@@ -265,6 +282,7 @@ class Annotations:
 
     @classmethod
     def from_plain(cls, meta: dict[str, Any], columns: Arrays) -> "Annotations":
+        """From what `plain_meta` gives, once through JSON, and the columns."""
         categories = tuple(Category.from_plain(values) for values in meta["categories"])
         rows = {name: tuple(meta[name]) for name in ("problems", "homes")}
         return cls(**{**meta, "categories": categories, **rows}, columns=columns)

@@ -14,6 +14,8 @@ from boxwright.data.problems import HARMLESS, KINDS, Problem, Problems
 
 @dataclass(frozen=True)
 class CheckReport:
+    """`pictures`, by split and image, is empty where the pictures were not opened."""
+
     splits: dict[str, Annotations]
     pictures: dict[str, list[PictureFacts]]
     problems: Problems

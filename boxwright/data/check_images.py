@@ -17,7 +17,7 @@ from boxwright.types import Size
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What opening one picture tells."""
+    """What is found by decoding one picture; `fault` is why it cannot be decoded."""
 
     stored: Size = (0, 0)
     upright: Size = (0, 0)
@@ -28,6 +28,7 @@ class PictureFacts:
 
 
 def facts_of(path: Path) -> PictureFacts:
+    """Decodes one picture; what is wrong with it is in the result, nothing is raised for it."""
     if not path.is_file():
         return PictureFacts(missing=True)
     try:
@@ -50,6 +51,7 @@ def facts_of_all(annotations: Annotations, on_image: Callable[[], None]) -> list
 
 
 def check_images(split: str, annotations: Annotations, facts: list[PictureFacts], problems: Problems) -> None:
+    """Adds to `problems` what is wrong with each picture by itself; `facts` are those of the images in their order."""
     for index, picture in enumerate(facts):
         place, size = str(annotations.path(index)), annotations.size(index)
         if annotations.is_outside(index):

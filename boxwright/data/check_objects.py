@@ -18,6 +18,7 @@ KEYPOINT_MARGIN = 0.1  # of the box's sides: people's hands leave their boxes a 
 
 
 def check_objects(split: str, annotations: Annotations, problems: Problems) -> None:
+    """Adds to `problems` wrong boxes, masks and keypoints of a split, and objects that are there twice."""
     images = np.repeat(np.arange(len(annotations)), np.diff(annotations.columns["first"]))
     boxes = unpack_decimals(annotations.columns["box"])
     for kind, row, detail in (

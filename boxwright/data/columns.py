@@ -20,15 +20,18 @@ class Texts:
 
     @classmethod
     def pack(cls, texts: Sequence[bytes]) -> Self:
+        """A copy of all of them."""
         return cls(np.frombuffer(b"".join(texts), dtype=np.uint8), offsets([len(text) for text in texts]))
 
     def __len__(self) -> int:
         return len(self.first) - 1
 
     def bytes_at(self, index: int) -> bytes:
+        """A copy of text `index`."""
         return self.blob[self.first[index] : self.first[index + 1]].tobytes()
 
     def text_at(self, index: int) -> str:
+        """As the system names files: bytes that are no UTF-8 stay what they are, as surrogates."""
         return os.fsdecode(self.bytes_at(index))  # a file's name may be of another encoding
 
 
@@ -64,4 +67,5 @@ def pack_decimals(values: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def unpack_decimals(packed: NDArray[Any]) -> NDArray[np.float64]:
+    """What `pack_decimals` was given, to the last bit; float64 as input is handed back, not copied."""
     return packed / STEP if packed.dtype != np.float64 else packed

@@ -27,6 +27,8 @@ MAX_TRIES = 50  # replacements in a row; with so many bad samples the share stop
 
 
 class Drawn(NamedTuple):
+    """One sample in the network frame, and what could not be read before it was found."""
+
     prepared: Prepared
     target: Target
     skips: list[Skip]

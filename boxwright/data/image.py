@@ -161,6 +161,7 @@ def image_size(path: Path) -> Size:
 
 
 def image_head(path: Path) -> Head:
+    """Of the file, whose pixels are not decoded; an ImageError as in `read_head`."""
     with open_regular(path, error=ImageError, most=MOST_OF_PICTURE) as file:
         return read_head(file, name=str(path))
 

@@ -15,6 +15,7 @@ PlaceMode = Literal["copy", "link"]
 
 
 def is_image_name(name: str) -> bool:
+    """By its suffix, in any case."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -54,12 +55,13 @@ def place_image(source: Path, target: Path, *, mode: PlaceMode, unturn: bool = F
 
 
 class FreeNames:
-    """Hands out file names that nobody had yet in the new folder, also not in another case."""
+    """Hands out file names whose stems are not taken yet, in no upper or lower case either."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def take(self, name: str) -> str:
+        """`name`, or with _2, _3, ... before its suffix where its stem is taken; it is taken from then on."""
         stem, suffix = os.path.splitext(name)
         number, free = 2, name
         while os.path.splitext(free)[0].lower() in self._taken:  # labels are named by the stem alone

@@ -42,10 +42,12 @@ def _digest(text: str, length: int) -> str:
 
 
 def save_index(annotations: Annotations, path: Path) -> None:
+    """All of it in one file of arrays; `open_index` maps that file."""
     write_arrays(path, annotations.columns, meta=annotations.plain_meta())
 
 
 def open_index(path: Path) -> Annotations:
+    """Columns are mapped from the file and read-only. A DatasetError where it is no such file."""
     meta, arrays = open_arrays(path)
     return Annotations.from_plain({**meta, "index_path": str(path)}, arrays)
 

@@ -104,7 +104,7 @@ def training_loader(
 
 
 class TrainingLoader:
-    """Iterate it for Batches; `state_dict` tells where the next batch begins, however far workers have read ahead."""
+    """Iterate it for Batches; `state_dict` is that of the next batch, however far workers have read ahead."""
 
     def __init__(
         self,
@@ -123,6 +123,7 @@ class TrainingLoader:
 
     @property
     def annotations(self) -> Annotations:
+        """Of all images of the source, also of those that are not trained on."""
         return self.dataset.annotations
 
     @property
@@ -151,6 +152,7 @@ class TrainingLoader:
             yield item
 
     def state_dict(self) -> dict[str, Any]:
+        """Of the next batch to be handed out: plain numbers and lists, the same for every rank."""
         return dict(self._next_state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -221,6 +223,7 @@ def data_loader(
     device: torch.device,
     seed: int,
 ) -> Iterator[Packed]:
+    """Batches of sampler keys -> packed batches in their order, by `workers` processes or, with 0, by this one."""
     loader: Any = DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,

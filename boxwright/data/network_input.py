@@ -46,6 +46,7 @@ class InputRule:
     pad_to: int = 32
 
     def draw_short(self, rng: Generator) -> int:
+        """For training: one of `short`, or with "range" an integer from its first to its last, both included."""
         if self.short_mode == "range":
             return int(rng.integers(self.short[0], self.short[-1] + 1))
         return int(self.short[int(rng.integers(len(self.short)))])
@@ -65,6 +66,7 @@ class Prepared:
 
     @property
     def size(self) -> Size:
+        """(height, width) in the network frame, before padding."""
         return self.pixels.shape[1], self.pixels.shape[2]
 
 

@@ -1,7 +1,7 @@
 """What the head of a picture file says: its kind, its size, how the camera was held. Nothing is decoded.
 
-Pictures are told by their content and never by their name, and only the kinds here are handed to a decoder: each has
-one that runs inside this process.
+Pictures are recognised by their content and never by their name, and only the kinds here are handed to a decoder:
+each has one that runs inside this process.
 """
 
 import struct
@@ -36,6 +36,7 @@ class Head:
 
     @property
     def upright(self) -> Size:
+        """(height, width) once turned as `orientation` says; 5 to 8 lie on their side."""
         return (self.stored[1], self.stored[0]) if self.orientation >= 5 else self.stored
 
 

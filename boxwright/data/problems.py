@@ -57,6 +57,7 @@ class Problem:
     object: int | None = None
 
     def plain(self) -> dict[str, Any]:
+        """For JSON, without empty fields; positions are left out."""
         filled = {"kind": self.kind, "split": self.split, "place": self.place, "detail": self.detail}
         return {key: value for key, value in filled.items() if value}
 
@@ -71,10 +72,12 @@ class Problems:
         self.found = list(found)
 
     def add(self, kind: str, place: str, detail: str, **where: Any) -> None:
+        """`kind` is one of KINDS; `where` are split, image and object of a Problem."""
         assert kind in KINDS, kind
         self.found.append(Problem(kind, place, detail, **where))
 
     def extend(self, others: Iterable[Problem]) -> None:
+        """Adds findings after those that are there."""
         self.found.extend(others)
 
     def counts(self) -> dict[str, int]:
@@ -83,6 +86,7 @@ class Problems:
         return {kind: counted[kind] for kind in KINDS if counted[kind]}
 
     def of(self, kind: str) -> list[Problem]:
+        """Those of one kind, in the order they were met."""
         return [problem for problem in self.found if problem.kind == kind]
 
     def __iter__(self) -> Iterator[Problem]:

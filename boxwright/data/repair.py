@@ -30,6 +30,7 @@ class Repairs:
     left: Counter[str] = field(default_factory=Counter)
 
     def plain(self) -> dict[str, Any]:
+        """For --json: counts by kind of problem."""
         return {"out": str(self.out), "repaired": dict(self.done), "left": dict(self.left)}
 
 

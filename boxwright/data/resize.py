@@ -33,14 +33,14 @@ RESIZE_METHODS: tuple[str, ...] = get_args(ResizeMethod)
 SUMS_OTHERWISE = 128  # up to this height and width together torch adds in another order
 
 
-def check_method(method: str) -> None:
+def _check_method(method: str) -> None:
     if method not in RESIZE_METHODS:
         raise ConfigError(f"resize method is {method!r}; expected one of {', '.join(RESIZE_METHODS)}")
 
 
 def shortest_edge_scale(size: tuple[int, int], *, short: int, long: int | None, method: ResizeMethod) -> float:
     """The nominal factor that brings the shorter side to `short` and the longer to at most `long`."""
-    check_method(method)
+    _check_method(method)
     scale = short / min(size)
     if long is None:
         return scale
@@ -83,7 +83,7 @@ def resize_image(image: NDArray[Any], size: tuple[int, int], *, method: ResizeMe
 
     `torch` and `opencv_scaled` here sample the pixels they are given; on uint8 they round to the nearest level.
     """
-    check_method(method)
+    _check_method(method)
     if tuple(image.shape[:2]) == tuple(size):
         return image
     if method == "pillow":

@@ -20,11 +20,14 @@ MIN_SIDE = 1e-5  # boxes below this many pixels are gone, as in Detectron2
 
 @dataclass(frozen=True)
 class Sample:
+    """A picture and its target, in one frame; steps make new ones and leave it as it is."""
+
     image: RgbImage  # (H, W, 3) uint8
     target: Target
 
     @property
     def size(self) -> Size:
+        """(height, width) of the image."""
         return self.image.shape[0], self.image.shape[1]
 
 
@@ -67,6 +70,7 @@ def crop_target(target: Target, window: tuple[int, int, int, int], *, min_side: 
 
 
 def crop_sample(sample: Sample, window: tuple[int, int, int, int]) -> Sample:
+    """What lies inside the integer window x1, y1, x2, y2, which is inside the image; the pixels are a copy."""
     x1, y1, x2, y2 = window
     return Sample(np.ascontiguousarray(sample.image[y1:y2, x1:x2]), crop_target(sample.target, window))
 

@@ -47,6 +47,7 @@ class TrainingSampler:
 
     @property
     def global_batch(self) -> int:
+        """Images of one step over all ranks."""
         return self.batch * self.world_size
 
     def __iter__(self) -> Iterator[list[SampleKey]]:

@@ -25,6 +25,7 @@ class SkipCount:
         self.num_skips = 0
 
     def add(self, skips: list[Skip]) -> None:
+        """Logs those that are new; a DatasetError once more than one image and more than `max_share` of all are bad."""
         for skip in skips:
             self.num_skips += 1
             if skip.position not in self.reasons:
@@ -40,6 +41,7 @@ class SkipCount:
             )
 
     def summary(self) -> dict[str, Any]:
+        """Counts, and the first five images with their reasons."""
         return {
             "images": self.num_images,
             "bad_images": len(self.reasons),

@@ -60,6 +60,7 @@ class BoxTable:
 
 
 def box_table(annotations: Annotations) -> BoxTable:
+    """Of the annotations that are neither crowds nor UNUSABLE; sides in pixels of the original images."""
     keep = annotations.columns["flags"] & (CROWD | UNUSABLE) == 0
     image = np.repeat(np.arange(len(annotations)), np.diff(annotations.columns["first"]))[keep]
     sides = unpack_decimals(annotations.columns["box"][keep])[:, 2:]
@@ -75,6 +76,7 @@ def dataset_stats(splits: Mapping[str, Annotations], *, anchors: AnchorShapes | 
 
 
 def split_stats(annotations: Annotations, *, anchors: AnchorShapes | None = None) -> dict[str, Any]:
+    """As `dataset_stats`, of one split; "keypoints_labelled" and "anchors" only where there are some."""
     table, flags = box_table(annotations), annotations.columns["flags"]
     areas = table.width * table.height
     per_image = np.bincount(table.image, minlength=len(annotations))
@@ -87,11 +89,11 @@ def split_stats(annotations: Annotations, *, anchors: AnchorShapes | None = None
         "unusable": int((flags & UNUSABLE != 0).sum()) + len(annotations.problems),
         "with_masks": annotations.has_masks,
         "classes": _class_counts(annotations, table),
-        "image_height": percentiles(annotations.columns["height"]),
-        "image_width": percentiles(annotations.columns["width"]),
-        "objects_per_image": percentiles(per_image),
-        "box_size": percentiles(table.size),
-        "box_aspect_ratio": percentiles(table.height / table.width),
+        "image_height": _percentiles(annotations.columns["height"]),
+        "image_width": _percentiles(annotations.columns["width"]),
+        "objects_per_image": _percentiles(per_image),
+        "box_size": _percentiles(table.size),
+        "box_aspect_ratio": _percentiles(table.height / table.width),
         "share_of_boxes": {
             "small": _share(areas < SMALL),
             "medium": _share((areas >= SMALL) & (areas < MEDIUM)),
@@ -121,7 +123,7 @@ def _keypoint_shares(annotations: Annotations) -> dict[str, float]:
     return {name: round(float(share), 4) for name, share in zip(names, labelled, strict=True)}
 
 
-def percentiles(values: NDArray[Any]) -> dict[str, float]:
+def _percentiles(values: NDArray[Any]) -> dict[str, float]:
     if len(values) == 0:
         return {}
     found = np.percentile(values, PERCENTILES)
@@ -138,8 +140,8 @@ def _anchor_stats(annotations: Annotations, table: BoxTable, anchors: AnchorShap
     return {
         "sizes": list(anchors.sizes),
         "aspect_ratios": list(anchors.aspect_ratios),
-        "box_size_in_network": percentiles(table.size * scale),
-        "best_iou": percentiles(fit),
+        "box_size_in_network": _percentiles(table.size * scale),
+        "best_iou": _percentiles(fit),
         "share_well_covered": _share(fit >= GOOD_FIT),
         "share_below_half": _share(fit < 0.5),
     }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COCO_PAIRS = tuple((left, left + 1) for left in range(1, 17, 2))  # of the 17 keypoints of a person
 
 
-class Chosen(NamedTuple):
+class _Chosen(NamedTuple):
     boxes: Tensor  # (D, 4) in the original image
     scores: Tensor  # (D,)
     labels: Tensor  # (D,) int64
@@ -59,6 +59,7 @@ class View:
         return flip_boxes(boxes, self.size[1] - self.offset) if self.is_flipped else boxes
 
     def to_network(self, boxes: Tensor) -> Tensor:
+        """The inverse of `to_original`."""
         return scale_boxes(self.unflipped(boxes), self.batch.scales[0])
 
     def image_of(self, boxes: Tensor) -> Tensor:
@@ -92,6 +93,7 @@ def detect_augmented(
 
 
 def make_views(detector: "Detector", picture: RgbImage, settings: testing.AugmentedTest) -> list[View]:
+    """A view of each of `settings.short_sides`, in their order; with `flip`, the mirrored one after each."""
     offset = int(detector.model.box_offset)
     views = []
     for short in settings.short_sides:
@@ -106,7 +108,7 @@ def make_views(detector: "Detector", picture: RgbImage, settings: testing.Augmen
 # --- boxes --------------------------------------------------------------------------------------------------------
 
 
-def _union(detector: "Detector", views: Sequence[View], proposals: Tensor | None) -> Chosen:
+def _union(detector: "Detector", views: Sequence[View], proposals: Tensor | None) -> _Chosen:
     parts = []
     for view in views:
         found = _found_in(view, detector.model, proposals)
@@ -126,7 +128,7 @@ def _found_in(view: View, model: RCNN | RetinaNet, proposals: Tensor | None) -> 
     return model.run(view.batch.images, frames, counts=True).detected
 
 
-def _average(detector: "Detector", views: Sequence[View], proposals: Tensor | None) -> Chosen:
+def _average(detector: "Detector", views: Sequence[View], proposals: Tensor | None) -> _Chosen:
     model = detector.model
     if not isinstance(model, RCNN) or model.boxes is None:
         raise ConfigError("test.augment.combine is average: that needs a box head to judge regions again; set union")
@@ -159,17 +161,17 @@ def _regions(model: RCNN, views: Sequence[View]) -> Tensor:
     return model.rpn.select.merged(boxes, logits)
 
 
-def _selected(model: RCNN | RetinaNet, candidates: Candidates) -> Chosen:
+def _selected(model: RCNN | RetinaNet, candidates: Candidates) -> _Chosen:
     """Of one image."""
     found = model.select(candidates, counts=True)
-    return Chosen(found.boxes[0], found.scores[0], found.labels[0])
+    return _Chosen(found.boxes[0], found.scores[0], found.labels[0])
 
 
 # --- masks and keypoints ------------------------------------------------------------------------------------------
 
 
 def _describe(
-    model: RCNN | RetinaNet, views: Sequence[View], chosen: Chosen, flip_pairs: FlipPairs | None
+    model: RCNN | RetinaNet, views: Sequence[View], chosen: _Chosen, flip_pairs: FlipPairs | None
 ) -> RawDetections:
     """With the means over the views of the masks' probabilities and of the keypoints' heatmaps."""
     masks: list[Tensor] = []
@@ -191,7 +193,7 @@ def _describe(
     )
 
 
-def _rows(chosen: Chosen, view: View) -> Detected:
+def _rows(chosen: _Chosen, view: View) -> Detected:
     """The chosen boxes as a view has them."""
     every = torch.ones_like(chosen.labels, dtype=torch.bool)
     boxes = view.to_network(chosen.boxes)
@@ -199,7 +201,7 @@ def _rows(chosen: Chosen, view: View) -> Detected:
 
 
 def _upright(maps: Tensor, is_flipped: bool, flip_pairs: FlipPairs | None) -> list[Tensor]:
-    """(D, K, S, S) heatmaps of a view -> those of the picture, or none where nobody knows which keypoints swap."""
+    """(D, K, S, S) heatmaps of a view -> those of the picture, or none where it is not known which keypoints swap."""
     if not is_flipped:
         return [maps]
     count = maps.shape[1]

@@ -36,6 +36,7 @@ class ImageShare:
 
     @property
     def positions(self) -> range:
+        """Of this process's images in `annotations`: a range; those of all processes together have every image once."""
         return EvaluationSampler(len(self.annotations), rank=self.world.rank, world_size=self.world.size).positions
 
     def __len__(self) -> int:
@@ -49,6 +50,7 @@ class ImageShare:
         return [[(positions[i], positions[i]) for i in part] for part in batches]
 
     def readable(self, packed: Iterator[Packed]) -> Iterator[Packed]:
+        """What holds at least one image; images that could not be read go to `skipped`."""
         for item in packed:
             self.skipped.extend(item.skips)
             if item.sizes:
@@ -106,6 +108,7 @@ def _proposals_of(batch: Batch, given: Given | None) -> list[Tensor] | None:
 
 @contextmanager
 def in_eval_mode(detector: Detector) -> Iterator[None]:
+    """Inside the block the model is in evaluation mode, after it in its former one, also if the block raises."""
     was_training = detector.model.training
     detector.model.eval()
     try:
@@ -125,6 +128,7 @@ class Watch:
 
     @contextmanager
     def computing(self, num_images: int) -> Iterator[None]:
+        """Around the work on one batch of `num_images`; a GPU is waited for before and after it."""
         self._wait()
         begin = time.perf_counter()
         yield
@@ -140,6 +144,7 @@ class Watch:
             torch.cuda.synchronize(self.device)
 
     def timing(self) -> Timing:
+        """Up to now; `total` goes on with the time, `compute` with `computing` alone."""
         return Timing(num_images=self.num_images, total=time.perf_counter() - self._start, compute=self.compute)
 
 

@@ -82,6 +82,7 @@ class Detector:
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """By label; empty where the settings name no classes."""
         return tuple(self.config.model.class_names)
 
     def to(self, device: str | torch.device) -> "Detector":
@@ -250,6 +251,7 @@ class Detector:
         return self._set_learning(pattern, learns=False)
 
     def unfreeze(self, pattern: str) -> list[str]:
+        """Lets every parameter whose name the regular expression fits learn; returns their names."""
         return self._set_learning(pattern, learns=True)
 
     def _set_learning(self, pattern: str, *, learns: bool) -> list[str]:
@@ -273,6 +275,7 @@ class Detector:
         return prepare(picture, replace(rule, long=long or rule.long), short=short or rule.short[0])
 
     def batch(self, prepared: Sequence[Prepared], *, targets: Sequence[Target] | None = None) -> Batch:
+        """Padded to one size, on the detector's device and in its memory layout. `targets` are in the network frame."""
         batch = pad_batch(prepared, divisibility=self.config.model.input.pad_to, targets=targets).to(self.device)
         return replace(batch, images=batch.images.contiguous(memory_format=self.memory_format))
 
@@ -284,6 +287,7 @@ class Detector:
         return {"proposals": [boxes * scale for boxes, scale in zip(proposals, scales, strict=True)]}
 
     def to_original(self, raw: Sequence[RawDetections], batch: Batch) -> list[Detections]:
+        """What the model found in `batch` -> Detections of each original image, on the CPU."""
         return postprocess(
             raw,
             batch,
@@ -298,6 +302,7 @@ class Detector:
         return self._dtype
 
     def autocast(self) -> torch.autocast:
+        """Within the context the model computes in `dtype`; for float32 it changes nothing."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 

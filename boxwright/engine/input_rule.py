@@ -1,4 +1,4 @@
-"""From the settings `model.input` to what the data package is told of them."""
+"""From the settings `model.input` to the InputRule that the data package works by."""
 
 from dataclasses import replace
 

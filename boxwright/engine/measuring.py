@@ -51,7 +51,7 @@ def show_detections(
     options: StreamOptions,
     given: Given | None = None,
 ) -> tuple[Timing, list[Skip]]:
-    """Shows the evaluator of each process what all of them find; -> the time of all, the images nobody could read.
+    """Shows the evaluator of each process what all of them find; -> the time of all, the images that could not be read.
 
     The model looks at the proposals `given` for each image, if there are some.
     """

@@ -163,7 +163,7 @@ def _mend(
 
 
 def _best_claims(verdicts: Verdicts, errors: NDArray[np.int8], target: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of the errors that point to an annotation nobody found, the one with the best score on each."""
+    """Of the errors that point to an annotation without a match, the one with the best score on each."""
     rows = np.flatnonzero(np.isin(errors, (_CLS, _LOC)))
     rows = rows[verdicts.finder[target[rows]] < 0]
     rows = rows[np.lexsort((rows, -verdicts.table.scores[rows]))]

@@ -61,10 +61,12 @@ class GroundTruth:
 
     @cached_property
     def image_index(self) -> dict[Identity, int]:
+        """Id of an image -> its position in `image_ids`."""
         return {image_id: index for index, image_id in enumerate(self.image_ids)}
 
     @cached_property
     def category_index(self) -> dict[int, int]:
+        """Id of a category -> its position in `category_ids`."""
         return {category_id: index for index, category_id in enumerate(self.category_ids)}
 
     @cached_property

@@ -62,7 +62,7 @@ def _tally(ground_truth: GroundTruth, kind: str) -> Tally:
 
 
 def _considered(table: DetectionTable, ground_truth: GroundTruth, federated: Federated) -> DetectionTable:
-    """The best detections of each image, without those of categories nobody knows of whether they are there."""
+    """The best detections of each image, without those of categories that the image was not searched for."""
     is_best = np.zeros(len(table), dtype=bool)
     is_best[table.best_of_images(LVIS.limits[-1])] = True
     present = _keys(ground_truth.image, ground_truth.category, ground_truth)

@@ -8,11 +8,8 @@ from torch import Tensor
 
 
 def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
+    """x, y, width, height -> x1, y1, x2, y2."""
     return torch.cat((boxes_xywh[..., :2], boxes_xywh[..., :2] + boxes_xywh[..., 2:]), dim=-1)
-
-
-def box_areas(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -34,6 +31,7 @@ def scale_boxes(boxes: Tensor, scale: tuple[float, float]) -> Tensor:
 
 
 def shift_boxes(boxes: Tensor, *, x: float, y: float) -> Tensor:
+    """Moved right by `x` and down by `y` pixels."""
     return boxes + boxes.new_tensor([x, y, x, y])
 
 
@@ -43,4 +41,5 @@ def flip_boxes(boxes: Tensor, width: float) -> Tensor:
 
 
 def flip_boxes_vertically(boxes: Tensor, height: float) -> Tensor:
+    """Mirrored top to bottom inside an image of `height`."""
     return torch.stack((boxes[..., 0], height - boxes[..., 3], boxes[..., 2], height - boxes[..., 1]), dim=-1)

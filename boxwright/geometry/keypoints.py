@@ -49,13 +49,14 @@ def flip_keypoints(keypoints: Tensor, width: float, pairs: FlipPairs) -> Tensor:
     """(N, K, 3) mirrored left to right inside `width`; left and right parts change places."""
     flipped = keypoints[:, flip_order(keypoints.shape[1], pairs)].clone()
     flipped[..., 0] = width - flipped[..., 0]
-    return clear_unlabelled(flipped)
+    return _clear_unlabelled(flipped)
 
 
 def flip_keypoints_vertically(keypoints: Tensor, height: float) -> Tensor:
+    """(N, K, 3) mirrored top to bottom inside `height`; no parts change places."""
     flipped = keypoints.clone()
     flipped[..., 1] = height - flipped[..., 1]
-    return clear_unlabelled(flipped)
+    return _clear_unlabelled(flipped)
 
 
 def scale_keypoints(keypoints: Tensor, scale: tuple[float, float]) -> Tensor:
@@ -64,13 +65,14 @@ def scale_keypoints(keypoints: Tensor, scale: tuple[float, float]) -> Tensor:
 
 
 def shift_keypoints(keypoints: Tensor, *, x: float, y: float) -> Tensor:
-    return clear_unlabelled(keypoints + keypoints.new_tensor([x, y, 0.0]))
+    """Moved right by `x` and down by `y` pixels; those without a label stay at 0."""
+    return _clear_unlabelled(keypoints + keypoints.new_tensor([x, y, 0.0]))
 
 
 def map_keypoints(keypoints: Tensor, matrix: Tensor) -> Tensor:
     """(N, K, 3) through a (2, 3) affine map."""
     points = keypoints[..., :2].to(matrix.dtype) @ matrix[:, :2].T + matrix[:, 2]
-    return clear_unlabelled(torch.cat((points.to(keypoints.dtype), keypoints[..., 2:]), dim=-1))
+    return _clear_unlabelled(torch.cat((points.to(keypoints.dtype), keypoints[..., 2:]), dim=-1))
 
 
 def drop_outside_keypoints(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
@@ -81,5 +83,5 @@ def drop_outside_keypoints(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
     return keypoints * inside[..., None]
 
 
-def clear_unlabelled(keypoints: Tensor) -> Tensor:
+def _clear_unlabelled(keypoints: Tensor) -> Tensor:
     return keypoints * (keypoints[..., 2:] > 0)

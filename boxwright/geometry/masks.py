@@ -24,19 +24,19 @@ def encode_bitmap(bitmap: NDArray[Any]) -> Rle:
     return rle
 
 
-def segment_to_rle(segment: Segment, size: Size) -> Rle:
+def _segment_to_rle(segment: Segment, size: Size) -> Rle:
     return Masks([segment], size).rles()[0]
 
 
 def segment_to_bitmap(segment: Segment, size: Size) -> Bitmap:
     """-> (H, W) bool."""
-    decoded: NDArray[np.uint8] = coco_mask.decode(segment_to_rle(segment, size))
+    decoded: NDArray[np.uint8] = coco_mask.decode(_segment_to_rle(segment, size))
     return decoded.astype(bool, order="C")
 
 
 def segment_area(segment: Segment, size: Size) -> float:
     """Pixels covered, counted once where rings overlap."""
-    return float(coco_mask.area(segment_to_rle(segment, size)))
+    return float(coco_mask.area(_segment_to_rle(segment, size)))
 
 
 def segment_box(segment: Segment, size: Size) -> tuple[float, float, float, float]:
@@ -45,7 +45,7 @@ def segment_box(segment: Segment, size: Size) -> tuple[float, float, float, floa
         points = np.concatenate(segment).reshape(-1, 2) if segment else np.zeros((1, 2))
         (x1, y1), (x2, y2) = points.min(axis=0), points.max(axis=0)
         return float(x1), float(y1), float(x2), float(y2)
-    x, y, width, height = coco_mask.toBbox(segment_to_rle(segment, size))
+    x, y, width, height = coco_mask.toBbox(_segment_to_rle(segment, size))
     return float(x), float(y), float(x + width), float(y + height)
 
 
@@ -66,18 +66,20 @@ def scale_masks(masks: Masks, size: Size, *, scale: tuple[float, float], nearest
     segments: list[Segment] = [
         [(ring.reshape(-1, 2) * factors).reshape(-1) for ring in segment]
         if isinstance(segment, list)
-        else nearest(segment_to_rle(segment, masks.size), size)
+        else nearest(_segment_to_rle(segment, masks.size), size)
         for segment in masks.segments
     ]
     return Masks(segments, size)
 
 
 def flip_masks(masks: Masks) -> Masks:
+    """Mirrored left to right inside their image."""
     width = masks.size[1]
     return _map_masks(masks, masks.size, lambda points: points * (-1, 1) + (width, 0), lambda bitmap: bitmap[:, ::-1])
 
 
 def flip_masks_vertically(masks: Masks) -> Masks:
+    """Mirrored top to bottom inside their image."""
     height = masks.size[0]
     return _map_masks(masks, masks.size, lambda points: points * (1, -1) + (0, height), lambda bitmap: bitmap[::-1])
 
@@ -134,6 +136,7 @@ def clip_masks(masks: Masks) -> Masks:
 
 
 def clip_rings(rings: Polygons, window: tuple[float, float, float, float]) -> Polygons:
+    """The parts of rings inside x1, y1, x2, y2; a ring of which fewer than three points are left is dropped."""
     clipped = (clip_ring(ring, window) for ring in rings)
     return [ring for ring in clipped if len(ring) >= 6]
 

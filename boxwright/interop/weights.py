@@ -36,7 +36,7 @@ _SHARES = 8  # and so many times the file
 
 @dataclass(frozen=True)
 class Weights:
-    """A checkpoint under our names, with what else it tells."""
+    """A checkpoint under our names; `class_names` and `config_text` are those that the file holds beside them."""
 
     state: State
     source: str
@@ -84,7 +84,7 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def to_our_names(state: Mapping[str, Tensor], *, where: str) -> tuple[str, State]:
-    """The source of a state dict, told by its names, and its weights under ours."""
+    """The source of a state dict, recognised by its names, and its weights under ours."""
     state = _without_prefix(state)
     try:
         if any(key in state for key in _OURS):

@@ -9,6 +9,11 @@ from boxwright import ops
 
 @dataclass(frozen=True, kw_only=True)
 class BoxCoder:
+    """`weights` multiply the deltas of x, y, width and height; `offset` 1 counts x2 - x1 + 1 as the width.
+
+    `clips_both_sides`: see `Conventions.delta_clip`.
+    """
+
     weights: tuple[float, float, float, float]
     offset: float = 0.0
     clips_both_sides: bool = False

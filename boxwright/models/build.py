@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from boxwright.config import parts, schema, testing
+from boxwright.config import losses, parts, schema, testing
 from boxwright.config.conventions import Conventions
 from boxwright.models.anchors import Anchors
 from boxwright.models.assignment import AnchorAssigner
@@ -331,14 +331,14 @@ def _build_keypoints(model: schema.RCNN, head: parts.KeypointHead, body: Body) -
 # --- losses and selection ----------------------------------------------------------------------------------------
 
 
-def _build_class_loss(loss: parts.ClassLoss) -> ClassLoss:
-    if isinstance(loss, parts.Focal):
+def _build_class_loss(loss: losses.ClassLoss) -> ClassLoss:
+    if isinstance(loss, losses.Focal):
         return ClassLoss(kind=loss.kind, weight=loss.weight, alpha=loss.alpha, gamma=loss.gamma)
     return ClassLoss(kind=loss.kind, weight=loss.weight)
 
 
-def _build_box_loss(loss: parts.BoxLoss) -> BoxLoss:
-    if isinstance(loss, parts.SmoothL1):
+def _build_box_loss(loss: losses.BoxLoss) -> BoxLoss:
+    if isinstance(loss, losses.SmoothL1):
         return BoxLoss(kind=loss.kind, weight=loss.weight, beta=loss.beta)
     return BoxLoss(kind=loss.kind, weight=loss.weight)
 

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from torch import nn
 
-from boxwright.config import parts
+from boxwright.config import norms, parts
 from boxwright.config.conventions import Conventions
 from boxwright.errors import ConfigError
 from boxwright.models.backbones.backbone import Backbone
@@ -31,11 +31,13 @@ class Body:
     strides: Mapping[str, int]
 
     def check_levels(self, levels: Sequence[str], *, where: str) -> None:
+        """A ConfigError, which begins with `where`, if there are no `levels` or one of them does not come out."""
         unknown = [level for level in levels if level not in self.strides]
         if unknown or not levels:
             raise ConfigError(f"{where} is {list(levels)}; this body gives {', '.join(self.strides)}")
 
     def channels_of(self, levels: Sequence[str], *, where: str) -> int:
+        """The channels of each map of `levels`; a ConfigError if they differ, or as in `check_levels`."""
         self.check_levels(levels, where=where)
         found = {self.channels[level] for level in levels}
         if len(found) != 1:
@@ -46,16 +48,18 @@ class Body:
 def build_body(
     backbone: parts.Backbone, neck: parts.Neck, conventions: Conventions, *, checkpoint: bool = False
 ) -> Body:
+    """`checkpoint`: activations of the backbone's stages are computed anew in the backward pass, not kept; VGG-16 keeps
+    them all the same."""
     out_levels = [neck.level] if isinstance(neck, parts.NoNeck) else neck.in_levels
     frozen_norm: FrozenNorm = "frozen_bn" if conventions.frozen_norm == "constant" else "unchanged"
-    made = build_backbone(backbone, out_levels, frozen_norm=frozen_norm, checkpoint=checkpoint)
+    made = _build_backbone(backbone, out_levels, frozen_norm=frozen_norm, checkpoint=checkpoint)
     if isinstance(neck, parts.NoNeck):
         return Body(made, None, made.out_channels, made.out_strides)
     pyramid = _build_neck(neck, made)
     return Body(made, pyramid, pyramid.out_channels, pyramid.out_strides)
 
 
-def build_backbone(
+def _build_backbone(
     settings: parts.Backbone, out_levels: Sequence[str], *, frozen_norm: FrozenNorm, checkpoint: bool
 ) -> Backbone:
     match settings:
@@ -167,27 +171,28 @@ def _build_top(settings: parts.FPN, backbone: Backbone) -> MaxPoolLevels | ConvL
     )
 
 
-def build_norm(settings: parts.Norm) -> Norm | None:
+def build_norm(settings: norms.Norm) -> Norm | None:
+    """What makes the layers of a norm; None where there is none, and convolutions may have a bias."""
     match settings:
-        case parts.NoNorm():
+        case norms.NoNorm():
             return None
-        case parts.FrozenBatchNorm():
+        case norms.FrozenBatchNorm():
             return Norm(kind="frozen_bn", eps=settings.eps)
-        case parts.BatchNorm():
+        case norms.BatchNorm():
             return Norm(
                 kind="bn",
                 eps=settings.eps,
                 momentum=settings.momentum,
                 batch_statistics=settings.statistics == "train",
             )
-        case parts.SyncBatchNorm():
+        case norms.SyncBatchNorm():
             return Norm(kind="sync_bn", eps=settings.eps, momentum=settings.momentum)
-        case parts.GroupNorm():
+        case norms.GroupNorm():
             return Norm(kind="gn", groups=settings.groups, eps=settings.eps)
     assert_never(settings)
 
 
-def _wanted_norm(settings: parts.Norm, backbone: str) -> Norm:
+def _wanted_norm(settings: norms.Norm, backbone: str) -> Norm:
     norm = build_norm(settings)
     if norm is None:
         raise ConfigError(f"backbone.norm is none; {backbone} exists only with a norm")

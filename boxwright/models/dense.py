@@ -23,10 +23,12 @@ class DensePredictions:
 
     @property
     def all_logits(self) -> Tensor:
+        """(B, N) or (B, N, K), N over all levels."""
         return torch.cat(self.logits, dim=1)
 
     @property
     def all_deltas(self) -> Tensor:
+        """(B, N, 4), N over all levels."""
         return torch.cat(self.deltas, dim=1)
 
     def at(self, image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,4 +48,5 @@ def per_anchor(output: Tensor, channels: int) -> Tensor:
 
 
 def map_sizes(maps: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """(B, C, H, W) maps -> (H, W) of each."""
     return [(one_map.shape[2], one_map.shape[3]) for one_map in maps]

@@ -88,7 +88,7 @@ class FPN(nn.Module):
         fuse: Fuse = "sum",
         extra: MaxPoolLevels | ConvLevels | None = None,
     ) -> None:
-        """`in_channels` and `in_strides`: those of the levels to use, fine to coarse, as the backbone tells them."""
+        """`in_channels` and `in_strides`: those of the levels to use, fine to coarse, as the backbone has them."""
         super().__init__()
         if not in_channels:
             raise ConfigError("neck has no input levels; name at least one level of the backbone")

@@ -35,6 +35,7 @@ class Frames:
 
 
 def make_frames(batch: Batch, *, pad_to: int) -> Frames:
+    """Tensors are on the device of the images. `pad_to`: sides of an image padded by itself are multiples of this."""
     padded = [[-(-side // pad_to) * pad_to for side in size] for size in batch.sizes]
     height, width = batch.images.shape[2:]
 

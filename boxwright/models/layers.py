@@ -95,6 +95,7 @@ class ConvNorm(nn.Conv2d):
         return type(self).convolve is ConvNorm.convolve
 
     def extra_repr(self) -> str:
+        """As torch's, with the activation."""
         described = str(super().extra_repr())  # type: ignore[no-untyped-call]
         return described + (f", activation={self.activation}" if self.activation else "")
 

@@ -97,6 +97,7 @@ class FrozenBatchNorm(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
+        """Channels and eps."""
         return f"{len(self.weight)}, eps={self.eps}"
 
 
@@ -108,6 +109,7 @@ class RunningBatchNorm(nn.BatchNorm2d):
         self.training = False  # a new module is in training mode until told otherwise
 
     def train(self, mode: bool = True) -> "RunningBatchNorm":
+        """Stays in evaluation mode, whatever `mode` is."""
         super().train(False)
         return self
 

@@ -37,16 +37,20 @@ class Objects:
 
     @property
     def image_on_host(self) -> Tensor:
+        """(G,) int64: `image` in the host's memory."""
         return torch.repeat_interleave(torch.arange(len(self.counts)), torch.tensor(self.counts, dtype=torch.int64))
 
     def of_image(self, index: int) -> slice:
+        """The rows of image `index`."""
         start = sum(self.counts[:index])
         return slice(start, start + self.counts[index])
 
     def without_crowds(self) -> "Objects":
+        """Those that are no crowds; `self` where there are no crowds."""
         return self[(~self.is_crowd).nonzero()[:, 0]] if self.is_crowd.any() else self
 
     def crowds(self) -> "Objects":
+        """The crowds alone; `counts` still has an entry for each image."""
         return self[self.is_crowd.nonzero()[:, 0]]
 
     def __getitem__(self, index: Tensor) -> "Objects":

@@ -44,6 +44,7 @@ class Proposals:
         return self.first(int(self.is_valid.sum(dim=1).amax()))
 
     def to(self, device: torch.device) -> "Proposals":
+        """All of them on `device`; the host does not wait."""
         return self._each(lambda part: send(part, device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Proposals":
@@ -70,6 +71,7 @@ class Limit:
     test: int
 
     def of(self, training: bool) -> int:
+        """`train` where `training` is true, else `test`."""
         return self.train if training else self.test
 
 
@@ -201,6 +203,7 @@ def flat_on_host(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def check_given(boxes: Sequence[Tensor] | None, num_images: int) -> None:
+    """A ShapeError unless there is one (P, 4) tensor for each of `num_images` images."""
     if boxes is None:
         raise ShapeError("this model takes its proposals from the caller; give proposals, one (P, 4) tensor per image")
     if len(boxes) != num_images:

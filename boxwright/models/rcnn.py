@@ -70,14 +70,17 @@ class RCNN(nn.Module):
 
     @property
     def num_classes(self) -> int:
+        """Foreground classes."""
         return self.select.num_classes
 
     @property
     def pad_to(self) -> int:
+        """Sides of padded images are multiples of this many pixels."""
         return self.coordinates.pad_to
 
     @property
     def box_offset(self) -> float:
+        """1 where the far corner of a box is its last pixel, 0 where it is the end of that pixel."""
         return self.coordinates.box_offset
 
     @property

@@ -187,10 +187,12 @@ class RetinaNet(nn.Module):
 
     @property
     def num_classes(self) -> int:
+        """Foreground classes; there is no background column."""
         return self.select.num_classes
 
     @property
     def box_offset(self) -> float:
+        """1 where the far corner of a box is its last pixel, 0 where it is the end of that pixel."""
         return self.decode.coder.offset
 
     proposes = True  # nothing is needed beside the images

@@ -67,7 +67,7 @@ class RPNHead(nn.Module):
 
     @property
     def recomputes(self) -> bool:
-        """Whether `at` knows how: one convolution without a norm stands between the map and the logits."""
+        """Whether `at` can be called: one convolution without a norm stands between the map and the logits."""
         return len(self.convs) == 1 and cast(ConvNorm, self.convs[0]).norm is None
 
     def at(self, maps: Sequence[Tensor], image: Tensor, anchor: Tensor) -> tuple[Tensor, Tensor]:

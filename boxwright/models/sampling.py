@@ -98,6 +98,7 @@ class Sampler:
 
     @property
     def most_positives(self) -> int:
+        """Of an image, unless all examples are taken."""
         wanted = self.size * self.positive_fraction
         return round(wanted) if self.rounds_positives else math.floor(wanted)
 
@@ -106,6 +107,7 @@ class Sampler:
         return count if self.kind == "all" else min(self.size, count)
 
     def most_positives_of(self, count: int) -> int:
+        """How many of `count` candidates of an image may be drawn as positives."""
         return count if self.kind == "all" else min(self.most_positives, count)
 
     def __call__(self, positive: Tensor, negative: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

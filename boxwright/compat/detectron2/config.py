@@ -67,15 +67,19 @@ class CfgNode(dict[str, Any]):
             node.__setattr__(leaf, decode(value))
 
     def clone(self) -> "CfgNode":
+        """A copy of this group and all below it; it is not frozen, even where this is."""
         return CfgNode(plain(self), path=self._path)
 
     def freeze(self) -> None:
+        """From now on assigning an attribute is an AttributeError, here and in groups below; setting an item is not."""
         self._set_frozen(True)
 
     def defrost(self) -> None:
+        """Attributes can be assigned again, here and in all groups below."""
         self._set_frozen(False)
 
     def is_frozen(self) -> bool:
+        """Whether assigning an attribute is an AttributeError."""
         return bool(self._frozen)
 
     def dump(self) -> str:

@@ -34,10 +34,12 @@ class Boxes:
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
     def to(self, *place: Any, **options: Any) -> "Boxes":
+        """A copy elsewhere; arguments as for `Tensor.to`, but the boxes stay float32."""
         return Boxes(self.tensor.to(*place, **options))
 
     @property
     def device(self) -> torch.device:
+        """Of `tensor`."""
         return self.tensor.device
 
 
@@ -52,6 +54,7 @@ class Instances:
 
     @property
     def image_size(self) -> tuple[int, int]:
+        """(height, width) of the picture, in pixels."""
         size: tuple[int, int] = self.__dict__["_image_size"]
         return size
 
@@ -64,20 +67,25 @@ class Instances:
         return self.__dict__["_fields"][name]
 
     def set(self, name: str, value: Any) -> None:
+        """A ShapeError where `value` has another length than the fields that are there."""
         if self.get_fields() and len(value) != len(self):
             raise ShapeError(f"{name} has {len(value)} entries for {len(self)} instances")
         self.__dict__["_fields"][name] = value
 
     def get(self, name: str) -> Any:
+        """The field itself, no copy; a KeyError where there is none."""
         return self.__dict__["_fields"][name]
 
     def has(self, name: str) -> bool:
+        """Whether there is a field of this name."""
         return name in self.__dict__["_fields"]
 
     def remove(self, name: str) -> None:
+        """A KeyError where there is no such field."""
         del self.__dict__["_fields"][name]
 
     def get_fields(self) -> dict[str, Any]:
+        """By name, in the order they were set: the dictionary itself, no copy."""
         fields: dict[str, Any] = self.__dict__["_fields"]
         return fields
 
@@ -93,6 +101,7 @@ class Instances:
         return Instances(self.image_size, **{name: value[item] for name, value in self.get_fields().items()})
 
     def to(self, *place: Any, **options: Any) -> "Instances":
+        """New Instances, with tensors and Boxes elsewhere; arguments as for `Tensor.to`. Other fields are shared."""
         moved = {n: v.to(*place, **options) if hasattr(v, "to") else v for n, v in self.get_fields().items()}
         return Instances(self.image_size, **moved)
 

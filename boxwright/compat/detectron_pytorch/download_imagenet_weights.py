@@ -27,7 +27,8 @@ DEFAULT = ("resnet50_caffe.pth", "resnet101_caffe.pth", "vgg16_caffe.pth")
 
 
 def main(arguments: Sequence[str]) -> None:
-    flags = parse(arguments)
+    """Fetches each of --targets into --output_dir, and prints where it lies."""
+    flags = _parse(arguments)
     with writing(*(flags.output_dir / target for target in flags.targets)):
         for target in flags.targets:
             source = fetch_model(find_model(TARGETS[target]))
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
             print(flags.output_dir / target, flush=True)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="download_imagenet_weights", description="Fetch weights to start from.")
     parser.add_argument("--output_dir", type=Path, default=Path("data/pretrained_model"), help="where the files go")
     parser.add_argument(

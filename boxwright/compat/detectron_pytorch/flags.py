@@ -21,6 +21,7 @@ DATASETS = {
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """--cfg, --set, --load_ckpt and --load_detectron, for `read_settings` and `one_checkpoint`."""
     parser.add_argument("--cfg", dest="cfg_file", required=True, help="config file, of Detectron.pytorch or Detectron")
     parser.add_argument(
         "--set", dest="set_cfgs", nargs="*", default=[], metavar="KEY VALUE", help="settings to change, in pairs"

@@ -49,6 +49,7 @@ def _infer(flags: argparse.Namespace, drawn: Mapping[Path, Path], merged: Path) 
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """By name; a wrong flag ends the process with status 2 and a line on how the script is called."""
     parser = argparse.ArgumentParser(prog="infer_simple", description="Find objects in pictures and draw them.")
     parser.add_argument("--dataset", required=True, help="the data set the model was trained on: coco, keypoints_coco")
     add_model_flags(parser)
@@ -61,6 +62,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def find_pictures(flags: argparse.Namespace) -> list[Path]:
+    """--images in their order, or all below --image_dir by name. A ConfigError unless one of both is given."""
     if bool(flags.image_dir) == bool(flags.images):
         raise ConfigError("give exactly one of --image_dir and --images")
     if flags.images:

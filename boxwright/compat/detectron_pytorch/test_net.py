@@ -17,7 +17,7 @@ DETECTIONS, FIGURES = "detections.json", "results.json"
 
 def main(arguments: Sequence[str]) -> None:
     """Prints the figures; they and the detections, as COCO results, go into the output folder."""
-    flags = parse(arguments)
+    flags = _parse(arguments)
     config, checkpoint = read_settings(flags), one_checkpoint(flags)
     data = config.data.val if flags.dataset in (None, *DATASETS) else flags.dataset
     if data is None:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
             json.dump(scores.to_dict(), file)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="test_net", description="Evaluate a model.")
     parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}, another known name, a folder or an annotation file")
     add_model_flags(parser)

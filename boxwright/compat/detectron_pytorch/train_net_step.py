@@ -27,6 +27,7 @@ class Plan:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Trains, and prints the figures of the last evaluation, if any; with --no_save the run's folder is removed."""
     plan = plan_training(parse(arguments))
     if plan.out is not None:
         _run(plan, plan.out)
@@ -42,6 +43,7 @@ def _run(plan: Plan, out: Path) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """By name; a wrong flag ends the process with status 2 and a line on how the script is called."""
     parser = argparse.ArgumentParser(prog="train_net_step", description="Train a model.")
     parser.add_argument("--dataset", required=True, help=f"{', '.join(DATASETS)}, another known name, or a folder")
     add_model_flags(parser)

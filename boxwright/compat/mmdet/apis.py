@@ -37,6 +37,7 @@ class Model:
         self.cfg = detector.config
 
     def eval(self) -> "Model":
+        """`self`: it always detects in evaluation mode."""
         return self
 
     def show_result(

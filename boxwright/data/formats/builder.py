@@ -46,6 +46,7 @@ class AnnotationsBuilder:
         self._keypoint_of, self._keypoints = array("i"), array("d")
 
     def add_image(self, info: ImageInfo) -> int:
+        """-> its number, counted from 0."""
         self._keys.append(info.id)
         self._files.append(os.fsencode(info.file_name))
         self._heights.append(info.size[0])
@@ -93,6 +94,7 @@ class AnnotationsBuilder:
         document: dict[str, Any] | None = None,
         format: str = "coco",
     ) -> Annotations:
+        """All that was added so far; `source` is the file or folder that it was read from."""
         return Annotations(
             source=source,
             image_root=image_root,
@@ -104,6 +106,7 @@ class AnnotationsBuilder:
         )
 
     def columns(self) -> Arrays:
+        """Objects by image, in the order they came; those with an empty or non-finite box are UNUSABLE."""
         image_of = _numbers(self._image_of, np.int64)
         order = np.argsort(image_of, kind="stable")
         first = offsets(np.bincount(image_of, minlength=len(self._keys)))

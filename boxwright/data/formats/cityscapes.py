@@ -55,6 +55,7 @@ def read_cityscapes(root: Path, *, split: str) -> Annotations:
 
 
 def splits_of(root: Path) -> list[str]:
+    """Names of the folders in gtFine, sorted."""
     return sorted(path.name for path in (root / "gtFine").iterdir() if path.is_dir())
 
 

@@ -86,7 +86,7 @@ def _short(value: float) -> int | float:
 
 
 def _give_ids(entries: list[dict[str, Any]], used: set[int]) -> None:
-    """An object keeps its id where it has one and nobody had it before."""
+    """An object keeps its id where it has one and no object before it had the same."""
     largest = max((entry["id"] for entry in entries if entry["id"] is not None), default=0)
     for entry in entries:
         if entry["id"] is None or entry["id"] in used:

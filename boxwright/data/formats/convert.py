@@ -37,6 +37,7 @@ class WrittenDataset:
     losses: Losses = field(default_factory=Counter)
 
     def plain(self) -> dict[str, Any]:
+        """For --json; losses that did not happen are left out."""
         losses = {what: count for what, count in self.losses.items() if count}
         return {
             "out": str(self.out),

@@ -110,6 +110,7 @@ def _only(paths: list[Path], split: str, folder: Path, keypoints: bool) -> Path:
 
 
 def coco_split(path: Path, folder: Path, name: str) -> Split:
+    """`path` is the annotation file, `folder` the data set's; the pictures' folder is looked for."""
     return Split("coco", folder, path, find_pictures(path, name), name)
 
 

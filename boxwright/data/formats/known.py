@@ -16,6 +16,7 @@ _CITYSCAPES = re.compile(r"cityscapes_fine_(instance_seg|instanceonly_seg)_(?P<s
 
 
 def is_known(name: str) -> bool:
+    """Whether `find_known` understands the name; nothing is looked for."""
     return any(pattern.fullmatch(name) for pattern in (_COCO, _LVIS, _VOC, _CITYSCAPES))
 
 

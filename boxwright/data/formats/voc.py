@@ -22,10 +22,10 @@ def read_voc(root: Path, *, folders: Sequence[Path], split: str | None) -> Annot
     None every file is read.
     """
     problems, builder = Problems(), AnnotationsBuilder()
-    names = sorted({name for folder in folders for name in class_names(folder)})
+    names = sorted({name for folder in folders for name in _class_names(folder)})
     labels = {name: label for label, name in enumerate(names)}
     for folder in folders:
-        for stem in split_stems(folder, split):
+        for stem in _split_stems(folder, split):
             _read_file(root, folder, stem, labels, builder, problems)
     return builder.build(
         source=str(root),
@@ -42,7 +42,7 @@ def splits_of(folder: Path) -> list[str]:
     return [stem for stem in stems if not stem.endswith(("_train", "_val", "_trainval", "_test"))]
 
 
-def split_stems(folder: Path, split: str | None) -> list[str]:
+def _split_stems(folder: Path, split: str | None) -> list[str]:
     if split is None:
         return sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
     path = folder / "ImageSets" / "Main" / f"{split}.txt"
@@ -58,7 +58,7 @@ def _stem_of_line(folder: Path, line: str) -> str:
     return line if (folder / "Annotations" / f"{line}.xml").exists() else line.split()[0]
 
 
-def class_names(folder: Path) -> set[str]:
+def _class_names(folder: Path) -> set[str]:
     names = set()
     for path in (folder / "Annotations").glob("*.xml"):
         try:

@@ -25,6 +25,8 @@ from boxwright.types import Size
 
 @dataclass(frozen=True)
 class YoloClasses:
+    """What data.yaml says of classes and keypoints; `flip_order` has for each keypoint the one that takes its place."""
+
     names: tuple[str, ...]
     keypoint_shape: tuple[int, int] | None = None  # number of keypoints, 2 or 3 values each
     flip_order: tuple[int, ...] | None = None
@@ -32,6 +34,7 @@ class YoloClasses:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a data.yaml; a DatasetError where it holds something else or cannot be read."""
     try:
         content = parse_yaml(read_text(path, error=DatasetError, most=MOST_OF_LABELS), where=str(path))
     except ConfigError as error:
@@ -42,6 +45,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def classes_of_yaml(path: Path) -> YoloClasses:
+    """Names as a list, or as a mapping from 0 on; what fits neither them nor the keypoints is a DatasetError."""
     content = read_yaml(path)
     names = content.get("names")
     if isinstance(names, Mapping) and set(names) == set(range(len(names))):
@@ -278,6 +282,7 @@ def _text(values: NDArray[np.float64]) -> str:
 
 
 def write_yolo_yaml(out: Path, splits: Mapping[str, Annotations]) -> None:
+    """`out`/data.yaml: classes and keypoints of the splits, whose pictures lie in images/<split>."""
     content: dict[str, Any] = {"path": ".", **{split: f"images/{split}" for split in splits}}
     annotations = max(splits.values(), key=lambda part: part.has_keypoints)
     if annotations.has_keypoints:

@@ -38,6 +38,7 @@ class Thing:
 
     @property
     def side(self) -> int:
+        """The longer side of its crop, in pixels."""
         return int(max(self.mask.shape))
 
 

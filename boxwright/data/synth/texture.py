@@ -23,6 +23,7 @@ def noise(rng: Generator, height: int, width: int, period: float) -> NDArray[np.
 
 
 def cloud_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
+    """Smooth noise with finer noise on it; its largest bumps are about `period` pixels apart."""
     field = 0.6 * noise(rng, height, width, period) + 0.3 * noise(rng, height, width, period / 4)
     return _to_grey(field + 0.1 * noise(rng, height, width, max(period / 12, 1.5)))
 
@@ -49,6 +50,7 @@ def tile_pattern(rng: Generator, height: int, width: int, period: float) -> Grey
 
 
 def any_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
+    """Clouds half of the time, else waves or tiles."""
     pattern = (cloud_pattern, cloud_pattern, wave_pattern, tile_pattern)[int(rng.integers(4))]
     return pattern(rng, height, width, period)
 
@@ -62,6 +64,7 @@ def paint(pattern: Grey, dark: Rgb, light: Rgb) -> Pixels:
 
 
 def random_colour(rng: Generator, *, saturation: tuple[float, float], value: tuple[float, float]) -> Rgb:
+    """Any hue; saturation and value, both 0..1, from these ranges."""
     red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
     return int(red * 255), int(green * 255), int(blue * 255)
 
@@ -77,6 +80,7 @@ def contrasting_colour(rng: Generator, background: Rgb, *, distance: int = 110) 
 
 
 def shade(colour: Rgb, factor: float) -> Rgb:
+    """Each channel times `factor`, cut at 255."""
     red, green, blue = (min(255, int(channel * factor)) for channel in colour)
     return red, green, blue
 

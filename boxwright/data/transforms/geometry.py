@@ -43,6 +43,8 @@ class Flip:
 
 @dataclass(frozen=True)
 class VerticalFlip:
+    """Top to bottom, with this probability; no keypoints change places."""
+
     probability: float
 
     def __call__(self, sample: Sample, rng: Generator) -> Sample:
@@ -82,6 +84,7 @@ def scale_target(target: Target, size: Size, *, scale: tuple[float, float], meth
 
 
 def resize_sample(sample: Sample, size: Size, *, method: ResizeMethod) -> Sample:
+    """To exactly `size`, (height, width); each axis is scaled by its own factor."""
     scale = (size[0] / sample.size[0], size[1] / sample.size[1])
     target = scale_target(sample.target, size, scale=scale, method=method)
     return Sample(resize_image(sample.image, size, method=method), target)

@@ -167,7 +167,7 @@ class MLflow:
 
 
 class Terminal:
-    """A progress bar where somebody looks, plain lines in a log; what it says is kept in `log_path` too.
+    """A progress bar where standard error is a terminal, else plain lines; what it says is kept in `log_path` too.
 
     Only the main process of a run says anything.
     """

@@ -1,4 +1,4 @@
-"""When a step fails: what is told, what is kept, and how it is repeated."""
+"""When a step fails: the message, the file of the step, and how it is repeated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def write_dump(path: Path, error: NonFiniteError, detector: Detector, now: Circu
 
 
 def replay(path: str | Path, *, device: torch.device) -> str:
-    """Repeats a dumped step and tells each loss, and each parameter whose gradient is not finite."""
+    """Repeats a dumped step; a text with each loss, and each parameter whose gradient is not finite."""
     content = read_checkpoint(path)
     if "batch" not in content or "seeds" not in content:
         raise TrainingError(f"{path}: not a dumped step; give the .pt file that the error message named")

@@ -184,7 +184,7 @@ class Detectron2Model:
             self.mistakes.add(path, f"is {self.c[path]}; without an FPN it is the backbone's level, {features}")
 
     def _neck_top(self, levels: list[str]) -> str:
-        """An FPN whose extra level nobody reads has none here."""
+        """An FPN whose extra level is in no IN_FEATURES has none here."""
         path = "MODEL.RETINANET.IN_FEATURES" if self.is_retinanet else "MODEL.RPN.IN_FEATURES"
         used, last = [_level(name) for name in self.c[path]], _level(levels[-1])
         given = [_level(name) for name in levels]

@@ -38,6 +38,7 @@ class Budget:
             )
 
     def take_crafted(self, count: int) -> None:
+        """Called before a key is hashed whose hash the file can choose; `count`: the numbers and tuples in it."""
         self.crafted -= count
         if self.crafted < 0:
             raise UnsafeFileError(
@@ -58,6 +59,7 @@ class Source:
 
     @property
     def left(self) -> int:
+        """Bytes up to `end`; below 0 where the source starts behind it."""
         return self.end - self.position
 
     def take(self, count: int) -> bytes:
@@ -98,14 +100,17 @@ class Source:
         self.position += count
 
     def skip(self, count: int) -> None:
+        """Passes over the next `count` bytes, which must be there."""
         self._check(count)
         self._file.seek(count, 1)
         self.position += count
 
     def damaged(self, what: str) -> WeightsError:
+        """To raise: the file is not what it should be, and `what` says how it shows."""
         return WeightsError(f"{self.name}: damaged at byte {self.position:,}: {what}. Fetch or save the file again.")
 
     def unsafe(self, what: str, remedy: str) -> UnsafeFileError:
+        """To raise: the file asks for what is never done here; `remedy` is a sentence on what its owner can do."""
         return UnsafeFileError(f"{self.name}: refused at byte {self.position:,}: {what}. {remedy}")
 
     def _check(self, count: int) -> None:

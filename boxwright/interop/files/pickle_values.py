@@ -48,6 +48,7 @@ class Blob:
 
     @cached_property
     def value(self) -> bytes | str:
+        """A copy: the bytes, or the text whose characters they are."""
         raw = self.buffer.tobytes()
         return raw.decode("latin-1") if self.is_text else raw
 
@@ -60,6 +61,7 @@ class PendingDtype:
     order: Literal["<", ">", "=", "|"] = "="
 
     def build(self) -> np.dtype[Any]:
+        """numpy's element type, in the byte order that came."""
         return np.dtype(self.code).newbyteorder(self.order)
 
 
@@ -101,6 +103,7 @@ class Storage:
 
     @property
     def flat(self) -> Tensor:
+        """(count,) in its element type, uint8 where it has none; shares `memory`."""
         width = width_of(self.dtype)
         held = self.memory[self.start * width : (self.start + self.count) * width]
         return held if self.dtype is None else held.view(self.dtype)
@@ -126,6 +129,7 @@ class Context:
     read_nested: Callable[[bytes, Budget], Any] | None = None
 
     def misfit(self, name: str, arguments: tuple[Any, ...]) -> WeightsError:
+        """To raise where `arguments` are none that the builder of `name` takes."""
         kinds = ", ".join(type(argument).__name__ for argument in arguments[:8])
         return self.source.damaged(f"{name} has arguments that do not fit it ({kinds})")
 

@@ -25,7 +25,7 @@ _END64 = b"PK\x06\x06"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class _Record:
     name: str
     method: int
     checksum: int
@@ -66,8 +66,8 @@ class ZipRecords:
             )
         return content
 
-    def _content(self, record: Record) -> Source:
-        """Where the packed bytes of a record begin: behind its local header, whose length only it knows."""
+    def _content(self, record: _Record) -> Source:
+        """Where the packed bytes of a record begin: behind its local header, which says itself how long it is."""
         header = self._source(record.header, self._size)
         signature, name_length, extra_length = struct.unpack("<4s22xHH", header.take(30))
         if signature != b"PK\x03\x04":
@@ -78,7 +78,7 @@ class ZipRecords:
             raise header.damaged(f"the record {record.name!r} claims {record.size:,} bytes, which are not there")
         return self._source(start, end)
 
-    def _inflate(self, source: Source, record: Record) -> bytearray:
+    def _inflate(self, source: Source, record: _Record) -> bytearray:
         if record.method != _DEFLATED:
             raise source.damaged(f"the record {record.name!r} is packed by an unknown method ({record.method})")
         unpack = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -90,7 +90,7 @@ class ZipRecords:
             raise source.damaged(f"the record {record.name!r} does not unpack to the {record.size:,} bytes it claims")
         return bytearray(content)
 
-    def _directory(self) -> list[Record]:
+    def _directory(self) -> list[_Record]:
         count, length, start = self._end()
         if count > MAX_RECORDS or length > self._size - start:
             raise WeightsError(f"{self.name}: the zip directory claims {count:,} records in {length:,} bytes. {_AGAIN}")
@@ -102,7 +102,7 @@ class ZipRecords:
             raise source.damaged("its records overlap")
         return records
 
-    def _entry(self, source: Source) -> Record:
+    def _entry(self, source: Source) -> _Record:
         fields = struct.unpack("<4s6xH4xIIIHHH8xI", source.take(46))
         signature, method, checksum, packed, size, name_length, extra_length, comment_length, header = fields
         if signature != b"PK\x01\x02":
@@ -111,7 +111,7 @@ class ZipRecords:
         extra = source.take(extra_length)
         source.take(comment_length)
         size, packed, header = _widen(extra, (size, packed, header))
-        return Record(name, method, checksum, packed, size, header)
+        return _Record(name, method, checksum, packed, size, header)
 
     def _end(self) -> tuple[int, int, int]:
         """The number of records, and the length and start of the directory."""

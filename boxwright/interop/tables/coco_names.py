@@ -37,7 +37,7 @@ def with_coco_names(config: Config, *, weights: str = "") -> Config:
 
 
 def _is_coco(config: Config) -> bool:
-    """The validation set tells: a model that is tuned for other data has other data there."""
+    """By the name of the validation set: a model that is tuned for other data has other data there."""
     name = config.data.val or config.data.train or ""
     first = name.partition(":")[0].replace("\\", "/").rpartition("/")[2]
     is_person = config.model.num_classes == 1

@@ -107,7 +107,7 @@ def _bool_problem(value: Any, default: Any) -> str:
 
 
 def _walk(content: Mapping[Any, Any], sections: set[str], prefix: str = "") -> list[tuple[str, Any]]:
-    """(path, value) of each override; a dictionary is opened where the tree has a group or knows nothing."""
+    """(path, value) of each override; a dictionary is opened where the tree has a group, or where it is not empty."""
     found: list[tuple[str, Any]] = []
     for name, value in content.items():
         path = f"{prefix}{name}"

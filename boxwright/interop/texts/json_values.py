@@ -12,7 +12,7 @@ _NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
 
 
 def parse_settings(text: str, *, source: str) -> dict[str, Any]:
-    """The settings in a text; of one that holds anything else, nothing is told."""
+    """The settings in a text; the ConfigError for anything else quotes nothing of its content."""
     content = parse_data(text, source=source)
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")

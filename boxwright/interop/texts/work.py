@@ -20,7 +20,7 @@ _ENDINGS = (".py", ".yaml", ".yml", ".json")
 
 
 class TooMuchError(ValueError):
-    """An operation would cost more than a config is worth; who knows the line says so."""
+    """An operation would cost more than a config is worth; caught where its line is known, which the message names."""
 
 
 class Work:

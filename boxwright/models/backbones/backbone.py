@@ -32,5 +32,6 @@ class Backbone(nn.Module):
 
 
 def check_freeze_at(freeze_at: int, *, highest: int) -> None:
+    """A ConfigError unless `freeze_at` is 0 to `highest`."""
     if not 0 <= freeze_at <= highest:
         raise ConfigError(f"backbone freeze_at is {freeze_at}; expected 0 (nothing) to {highest} (everything)")

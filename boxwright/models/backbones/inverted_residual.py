@@ -44,6 +44,7 @@ class SamePadConvNorm(ConvNorm):
         self.nominal_size = nominal_size
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """With another padding before than after an axis, the input is padded in a pass of its own."""
         top, bottom = self._amounts(x.shape[2])
         left, right = self._amounts(x.shape[3])
         if top == bottom and left == right:

@@ -71,10 +71,12 @@ class DeformConvNorm(ConvNorm):
         self.reset_offset()
 
     def reset_offset(self) -> None:
+        """To zero: to be called again after an initialisation that draws weights for every convolution."""
         nn.init.zeros_(self.offset.weight)
         nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """At the offsets, in cells of `x`, that its own convolution reads from `x`; masks are between 0 and 1."""
         moves = self.offset(x)
         offset = moves[:, : self.num_offsets]
         mask = moves[:, self.num_offsets :].sigmoid() if self.modulated else None
@@ -113,6 +115,7 @@ class BasicBlock(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module | None:
+        """The norm before the sum with the shortcut; `zero_init_residual` sets its weight to 0. None without norms."""
         return self.conv2.norm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,6 +171,7 @@ class Bottleneck(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module | None:
+        """The norm before the sum with the shortcut; `zero_init_residual` sets its weight to 0. None without norms."""
         return self.conv3.norm
 
     def forward(self, x: Tensor) -> Tensor:

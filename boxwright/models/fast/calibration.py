@@ -49,6 +49,7 @@ class RangeFinder:
         self.low = self.high = 0.0
 
     def see(self, x: Tensor) -> None:
+        """Widens the range by that of an input: without the outermost 0.01 % at either end; of a large one a sample."""
         values = x.detach().float().flatten()
         values = values[:: max(len(values) // _MOST_SAMPLED, 1)]
         if len(values):

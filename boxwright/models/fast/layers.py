@@ -72,7 +72,7 @@ class FastConv:
         return is_known and (layer.norm is None or is_constant(layer.norm)) and layer.is_plain
 
     def _takes_winograd(self, layer: "ConvNorm", dtype: torch.dtype) -> bool:
-        """In training only where norms are folded as well, since the gradients are compared with nobody's."""
+        """In training only where norms are folded as well, as its gradients are compared with no other program's."""
         is_known = layer.activation in (None, "relu") and (self.folds or not layer.training)
         return is_known and suits_winograd(layer, dtype)
 

@@ -27,10 +27,12 @@ class Range:
 
     @property
     def scale(self) -> float:
+        """From one byte to the next, in the units of the input."""
         return max(self.high - self.low, 1e-8) / MOST
 
     @property
     def zero_point(self) -> int:
+        """The byte that stands for 0."""
         return round(-self.low / self.scale)
 
 
@@ -96,6 +98,7 @@ class QuantisedLinear:
 
 
 def result_dtype() -> torch.dtype:
+    """What the layers return where they do not return bytes: bfloat16 where the CPU computes in it, else float32."""
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 

@@ -21,7 +21,9 @@ WARM_UP = 3  # runs before a recording, in which kernels are compiled and librar
 
 
 @dataclass(frozen=True)
-class Recording:
+class _Recording:
+    """`play` writes into `result` what the model makes of what lies in `images` and the tensors of `frames` then."""
+
     images: Tensor
     frames: Frames
     result: ForwardPass
@@ -38,7 +40,7 @@ class Recorder:
     def __init__(self, model: RCNN | RetinaNet, *, record: Record | None = None) -> None:
         self.model = model
         self.record = record or CudaGraphs()
-        self._recordings: OrderedDict[object, Recording | None] = OrderedDict()
+        self._recordings: OrderedDict[object, _Recording | None] = OrderedDict()
 
     def __call__(self, images: Tensor, frames: Frames) -> ForwardPass:
         weights = tuple(t.data_ptr() for t in chain(self.model.parameters(), self.model.buffers()))
@@ -55,18 +57,18 @@ class Recorder:
             recording.play()
         return recording.result
 
-    def _keep(self, key: object, recording: Recording | None) -> None:
+    def _keep(self, key: object, recording: _Recording | None) -> None:
         self._recordings[key] = recording
         self._recordings.move_to_end(key)
         if len(self._recordings) > MOST_SHAPES:
             self._recordings.popitem(last=False)
 
-    def _recorded(self, images: Tensor, frames: Frames) -> Recording:
+    def _recorded(self, images: Tensor, frames: Frames) -> _Recording:
         images = images.clone()
         own = {f.name: getattr(frames, f.name).clone() for f in fields(frames) if _is_tensor(frames, f.name)}
         frames = replace(frames, **own)
         result, play = self.record(lambda: self.model.run(images, frames, counts=False))
-        return Recording(images, frames, result, play)
+        return _Recording(images, frames, result, play)
 
 
 class CudaGraphs:

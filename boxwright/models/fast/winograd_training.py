@@ -14,6 +14,7 @@ class TrainedWinograd(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(N, C, H, W) in channels-last, (O, C, 3, 3), (O,) or None -> (N, O, H, W)."""
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
         return WinogradConv(weight.detach(), bias)(x, None, relu=False)
@@ -21,6 +22,7 @@ class TrainedWinograd(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """(N, O, H, W) -> gradients of x (by the kernel turned), weight and bias; None for those not wanted."""
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         of_x = of_weight = of_bias = None

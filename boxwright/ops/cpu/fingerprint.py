@@ -1,4 +1,4 @@
-"""Whether a tensor's values have changed, told by looking at all of them."""
+"""Whether a tensor's values have changed, found by reading all of them."""
 
 import numpy as np
 import torch

@@ -33,6 +33,7 @@ class VisImage:
         return np.array(self.picture)
 
     def save(self, filepath: str | Path) -> None:
+        """In the format of the file's ending; PNG where Pillow has none for it."""
         with atomic_write(filepath) as file:
             self.picture.save(file, format=Image.registered_extensions().get(Path(filepath).suffix.lower(), "PNG"))
 
@@ -52,6 +53,7 @@ class Visualizer:
         self.scale = scale
 
     def draw_instance_predictions(self, predictions: Instances) -> VisImage:
+        """Boxes and classes, and where there are any scores, masks and keypoints, on a copy of the picture."""
         moved = predictions.to("cpu")
         masks = moved.get("pred_masks") if moved.has("pred_masks") else None
         found = Detections(
