@@ -26,7 +26,7 @@ def is_there(path):
 def test_every_path_of_the_table_exists():
     rows = table()
     assert len(rows) > 30
-    assert [path for row in rows for path in sum(row, []) if not is_there(path)] == []
+    assert [path for row in rows for paths_of_row in row for path in paths_of_row if not is_there(path)] == []
 
 
 def test_every_package_is_in_the_table():
