@@ -7,10 +7,10 @@
     ├── DatasetError         annotations or a data folder are wrong
     ├── ImageError           a picture cannot be read
     ├── ShapeError           a tensor handed to the library has the wrong shape, dtype or values
-    ├── BackendError         a forced backend cannot run here
+    ├── BackendError         an op cannot run as it is asked to
     ├── DownloadError        a file cannot be fetched, or is not the one promised
     ├── OutputError          a file cannot be written, or would replace what somebody else made
-    ├── TrainingError        a run cannot go on
+    ├── TrainingError        a run cannot begin or go on
     ├── ExportError          a model cannot be exported
     └── MissingExtraError    an optional dependency is not installed
 
@@ -30,7 +30,7 @@ _NEW_MISTAKE = re.compile(r"\n  (?=[^\s])")  # how our own lists of mistakes beg
 
 
 class BoxwrightError(Exception):
-    """The root: catching it catches every error of the library.
+    """The root, never raised itself: catching it catches every error of the library.
 
     Whatever a file or a server put into its message, the message is `readable`.
     """
@@ -84,7 +84,7 @@ class DatasetError(BoxwrightError, ValueError):
 
 
 class ImageError(BoxwrightError, ValueError):
-    """Raised when a picture is missing, cannot be decoded, or is not the one that was asked for."""
+    """Raised when a picture is missing, cannot be decoded, or is not of the size of what is drawn on it."""
 
 
 class ShapeError(BoxwrightError, ValueError):
@@ -92,7 +92,8 @@ class ShapeError(BoxwrightError, ValueError):
 
 
 class BackendError(BoxwrightError, RuntimeError):
-    """Raised when an op cannot run as it is asked to: on a forced backend, deterministically, or with a gradient."""
+    """Raised when an op cannot run as it is asked to: on a forced backend, deterministically, with a gradient; or when
+    no backend or op has the name."""
 
 
 class DownloadError(BoxwrightError, OSError):
@@ -104,11 +105,12 @@ class OutputError(BoxwrightError, OSError):
 
 
 class TrainingError(BoxwrightError, RuntimeError):
-    """Raised when a run cannot begin or go on: its folder, its memory, its numbers or its other processes fail."""
+    """Raised when a run cannot begin or go on: its folder, its memory, its numbers or its other processes fail; or when
+    a folder or file that should be of a run is of none."""
 
 
 class ExportError(BoxwrightError, RuntimeError):
-    """Raised when a model cannot be turned into a file for another runtime."""
+    """Raised when a model cannot be turned into a file for another runtime. Nothing is exported yet."""
 
 
 class MissingExtraError(BoxwrightError, ImportError):

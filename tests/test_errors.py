@@ -16,6 +16,11 @@ KINDS = [
 ]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, errors.MissingExtraError) if kind is not BoxwrightError])
+def test_every_kind_says_when_it_is_raised(kind):
+    assert kind.__doc__.startswith(("Raised when ", "Raised where "))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("text", "seen"),

@@ -9,7 +9,9 @@ from boxwright.cli.options import JsonOption
 
 app = typer.Typer(add_completion=False)
 
-SourceArgument = Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)]
+SourceArgument = Annotated[
+    str, typer.Argument(help="A preset, a published model, or a config of any known program.", show_default=False)
+]
 OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes, such as train.lr=0.01.", show_default=False),
@@ -45,15 +47,16 @@ def list_presets(as_json: JsonOption = False) -> None:
 
 @app.command()
 def show(source: SourceArgument, overrides: OverridesArgument = None, as_json: JsonOption = False) -> None:
-    """Print all settings of a preset or a file as YAML, after changes: a file to start one's own from.
+    """Print all settings of a preset or of any program's config as YAML, after changes: to start one's own from.
 
     Example:
 
       boxwright config show mask_rcnn_r50_fpn test.score_threshold=0.1
     """
-    from boxwright.config import dump, load_config
+    from boxwright.config import dump
+    from boxwright.interop.config import read_config
 
-    settings = load_config(source, overrides or [])
+    settings = read_config(source, overrides or [])
     if as_json:
         print_json(settings.model_dump(mode="json"))
     else:
@@ -75,20 +78,22 @@ def schema() -> None:
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(help="A preset's name or a file.", show_default=False)],
+    a: SourceArgument,
     b: Annotated[str, typer.Argument(help="Another one.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Print each setting in which two presets or files differ, with the value in A and the value in B.
+    """Print each setting in which two presets or configs differ, with the value in A and the value in B.
+
+    Each may be of another program: both are read as settings of ours, by the names of which the lines are printed.
 
     Example:
 
       boxwright config diff mask_rcnn_r50_fpn faster_rcnn_r50_fpn
     """
     from boxwright.config import diff as difference
-    from boxwright.config import load_config
+    from boxwright.interop.config import read_config
 
-    changes = difference(load_config(a), load_config(b))
+    changes = difference(read_config(a), read_config(b))
     if as_json:
         print_json([{"path": path, "a": left, "b": right} for path, left, right in changes])
     elif changes:

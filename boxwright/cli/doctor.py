@@ -103,18 +103,22 @@ def examine_cpu() -> Plain:
 
 
 def examine_cuda() -> Plain:
-    """Whether there is a GPU, or why there is none."""
+    """Whether there is a GPU, or why there is none, and what it rounds to TensorFloat32 where float32 is asked for."""
     import torch
 
+    rounds = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+    }
     if not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no GPU"
-        return {"devices": [], "why": why}
+        return {"devices": [], "why": why, "tf32": rounds}
     devices = []
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
         memory = round(found.total_memory / 2**30, 1)
         devices.append({"name": found.name, "capability": f"{found.major}.{found.minor}", "memory_gib": memory})
-    return {"devices": devices, "why": f"CUDA {torch.version.cuda}"}
+    return {"devices": devices, "why": f"CUDA {torch.version.cuda}", "tf32": rounds}
 
 
 def examine_ops() -> list[Plain]:
@@ -151,4 +155,5 @@ def _cuda_rows(cuda: Plain) -> list[tuple[str, str]]:
         ("GPU", f"{found['name']}, {found['memory_gib']} GiB, compute capability {found['capability']}; {cuda['why']}")
         for found in cuda["devices"]
     ]
-    return rows or [("GPU", f"none: {cuda['why']}")]
+    rounds = ", ".join(f"{name} {'on' if is_on else 'off'}" for name, is_on in cuda["tf32"].items())
+    return [*(rows or [("GPU", f"none: {cuda['why']}")]), ("", f"TensorFloat32 on a GPU: {rounds}")]

@@ -1,6 +1,7 @@
 """Typed settings of the parts of a model. Where a part comes in kinds, `kind` chooses among a union.
 
-Channels and strides that follow from another part are not repeated here; `models/build.py` derives them.
+Channels and strides that follow from another part are not repeated here; `models/build.py` and
+`models/build_body.py` derive them.
 """
 
 from typing import Annotated, Literal, Self

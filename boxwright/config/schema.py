@@ -1,4 +1,4 @@
-"""The whole of the settings: Config = model + data + train. One schema for every source and every model."""
+"""The whole of the settings: Config = model + data + train + test. One schema for every source and every model."""
 
 from typing import Annotated, Literal, Self
 

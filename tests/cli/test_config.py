@@ -42,6 +42,17 @@ def test_diff_names_what_differs_and_nothing_else(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == [{"path": "test.score_threshold", "a": before, "b": 0.125}]
 
 
+def test_diff_reads_the_config_of_another_program(tmp_path, capsys):
+    path = tmp_path / "theirs.yaml"
+    path.write_text(
+        "_BASE_: ../Base-RCNN-FPN.yaml\nMODEL: {PIXEL_STD: [57, 57, 58]}\nTEST: {DETECTIONS_PER_IMAGE: 300}\n"
+    )
+    assert run(["config", "diff", PRESET, str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "model.input.std: [1.0, 1.0, 1.0] -> [57.0, 57.0, 58.0]" in lines
+    assert "test.max_detections: 100 -> 300" in lines
+
+
 def test_equal_settings_have_no_differences(capsys):
     assert run(["config", "diff", PRESET, PRESET]) == 0
     assert capsys.readouterr().out == "no differences\n"

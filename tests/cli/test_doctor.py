@@ -28,6 +28,13 @@ def test_the_page_names_every_op_and_package(capsys):
         assert word in printed
 
 
+@pytest.mark.parametrize(("is_on", "word"), [(True, "on"), (False, "off")])
+def test_it_says_whether_a_gpu_would_round_float32(is_on, word, monkeypatch, capsys):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", is_on)
+    assert run(["doctor"]) == 0
+    assert f"TensorFloat32 on a GPU: convolutions {word}, matrix products " in capsys.readouterr().out
+
+
 @pytest.fixture
 def requirements(monkeypatch):
     def set_requirements(*lines: str) -> None:
