@@ -1,5 +1,8 @@
 """A script for Detectron2 runs after its import lines are changed."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +92,23 @@ MISTAKES = [
 def test_a_mistake_in_the_settings_is_told_at_once(act, kind, message):
     with pytest.raises(kind, match=message):
         act(get_cfg())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_settings_and_instances_are_copied_and_pickled(copied):
+    cfg = get_cfg()
+    cfg.SOLVER.STEPS = (1, 2)
+    cfg.freeze()
+    other = copied(cfg)
+    assert other == cfg
+    with pytest.raises(AttributeError, match="frozen; call defrost"):
+        other.SOLVER.STEPS = (3,)
+    other.defrost()
+    other.SOLVER.STEPS = (3,)
+    assert cfg.SOLVER.STEPS == (1, 2)
+    instances = copied(Instances((10, 20), scores=torch.tensor([0.9, 0.5])))
+    assert instances.image_size == (10, 20)
+    assert instances.scores.tolist() == torch.tensor([0.9, 0.5]).tolist()
 
 
 def test_a_clone_is_independent_and_a_dump_is_read_back(tmp_path):

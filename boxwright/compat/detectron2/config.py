@@ -1,5 +1,6 @@
 """`get_cfg()`: Detectron2's tree of settings with its defaults, to be changed by files, lists and assignments."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class CfgNode(dict[str, Any]):
         super().__init__({name: _node(value, f"{path}{name}.") for name, value in content.items()})
         self.__dict__["_path"] = path
         self.__dict__["_frozen"] = False
+
+    def __reduce__(self) -> Any:
+        return _rebuilt, (plain(self), self._path, self._frozen)
 
     def __getattr__(self, name: str) -> Any:
         if name not in self:
@@ -67,8 +71,8 @@ class CfgNode(dict[str, Any]):
             node.__setattr__(leaf, decode(value))
 
     def clone(self) -> "CfgNode":
-        """A copy of this group and all below it; it is not frozen, even where this is."""
-        return CfgNode(plain(self), path=self._path)
+        """A copy of this group and all below it, frozen where this is."""
+        return copy.deepcopy(self)
 
     def freeze(self) -> None:
         """From now on assigning an attribute is an AttributeError, here and in groups below; setting an item is not."""
@@ -118,6 +122,12 @@ def plain(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = {key.path: key.default for key in KEYS}
+
+
+def _rebuilt(content: Mapping[str, Any], path: str, is_frozen: bool) -> CfgNode:
+    node = CfgNode(content, path=path)
+    node._set_frozen(is_frozen)
+    return node
 
 
 def _node(value: Any, path: str) -> Any:

@@ -62,9 +62,10 @@ class Instances:
         self.set(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name not in self.__dict__["_fields"]:
-            raise AttributeError(f"these instances have no field {name!r}; they have {', '.join(self.get_fields())}")
-        return self.__dict__["_fields"][name]
+        fields = self.__dict__.get("_fields", {})  # not there yet while a copy is made
+        if name not in fields:
+            raise AttributeError(f"these instances have no field {name!r}; they have {', '.join(fields)}")
+        return fields[name]
 
     def set(self, name: str, value: Any) -> None:
         """A ShapeError where `value` has another length than the fields that are there."""
