@@ -28,11 +28,11 @@ def check_objects(split: str, annotations: Annotations, problems: Problems) -> N
         *_check_keypoints(annotations, images, boxes),
     ):
         image = int(images[row])
-        place = object_place(annotations, image, row)
+        place = _object_place(annotations, image, row)
         problems.add(kind, place, detail, split=split, image=image, object=row)
 
 
-def object_place(annotations: Annotations, image: int, row: int) -> str:
+def _object_place(annotations: Annotations, image: int, row: int) -> str:
     """As a person would look it up: the picture, which of its objects, the object's id where it has one."""
     key = int(annotations.columns["object_id"][row])
     name = annotations.image(image).file_name

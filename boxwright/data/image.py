@@ -55,10 +55,10 @@ def load_image(source: ImageSource, *, reduce: int = 1) -> RgbImage:
     if isinstance(source, str | Path):
         text = str(source)
         if text.startswith(("http://", "https://")):
-            return decode_image(_download(text), name=text, reduce=reduce)
-        return decode_image(read_bytes(source, error=ImageError, most=MOST_OF_PICTURE), name=text, reduce=reduce)
+            return _decode_image(_download(text), name=text, reduce=reduce)
+        return _decode_image(read_bytes(source, error=ImageError, most=MOST_OF_PICTURE), name=text, reduce=reduce)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), name=f"an image of {len(source)} bytes", reduce=reduce)
+        return _decode_image(bytes(source), name=f"an image of {len(source)} bytes", reduce=reduce)
     if isinstance(source, Image.Image):
         return _from_pillow(source)
     if isinstance(source, Tensor):
@@ -68,7 +68,7 @@ def load_image(source: ImageSource, *, reduce: int = 1) -> RgbImage:
     raise ImageError(f"cannot read an image from {type(source).__name__}; give a path, URL, PIL image, array or tensor")
 
 
-def decode_image(data: bytes, *, name: str, reduce: int = 1) -> RgbImage:
+def _decode_image(data: bytes, *, name: str, reduce: int = 1) -> RgbImage:
     """Encoded bytes -> (H, W, 3) uint8 RGB. OpenCV first, for speed; Pillow for what OpenCV does not know."""
     head = read_head(io.BytesIO(data), name=name)
     _need_warranted(head, len(data), name)

@@ -25,7 +25,7 @@ from boxwright.types import Batch, Masks, Size, Target
 EVERYTHING_BOXED, WITH_OBJECTS = TargetRule(keep_crowds=True), SelectionRule()
 
 
-class PlainTarget(NamedTuple):
+class _PlainTarget(NamedTuple):
     """A Target as arrays: these travel through the workers' pipe by value, tensors would each open a shared file."""
 
     boxes: Any
@@ -44,7 +44,7 @@ class Packed(NamedTuple):
     sizes: list[Size]
     original_sizes: list[Size]
     scales: list[tuple[float, float]]
-    targets: list[PlainTarget]
+    targets: list[_PlainTarget]
     skips: list[Skip]
 
 
@@ -256,13 +256,13 @@ def on_device(packed: Iterator[Packed], device: torch.device, rule: InputRule) -
     """On a GPU the next batch is copied and normalised on a stream of its own while the present one is worked on."""
     if device.type != "cuda":
         for item in packed:
-            yield to_batch(item, device, rule)
+            yield _to_batch(item, device, rule)
         return
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: Batch | None = None
     for item in packed:
         with torch.cuda.stream(stream):
-            following = to_batch(item, device, rule)
+            following = _to_batch(item, device, rule)
         if waiting is not None:
             yield _handed_over(waiting, stream)
         waiting = following
@@ -277,7 +277,7 @@ def _handed_over(batch: Batch, stream: torch.cuda.Stream) -> Batch:
     return batch
 
 
-def to_batch(packed: Packed, device: torch.device, rule: InputRule) -> Batch:
+def _to_batch(packed: Packed, device: torch.device, rule: InputRule) -> Batch:
     """Onto the device and normalised, where the workers left that; the padding is zero after normalising."""
     images = packed.images.to(device, non_blocking=True)
     if images.dtype == torch.uint8:
@@ -294,8 +294,8 @@ def to_batch(packed: Packed, device: torch.device, rule: InputRule) -> Batch:
     )
 
 
-def _to_plain(target: Target) -> PlainTarget:
-    return PlainTarget(
+def _to_plain(target: Target) -> _PlainTarget:
+    return _PlainTarget(
         boxes=target.boxes.numpy(),
         labels=target.labels.numpy(),
         is_crowd=None if target.is_crowd is None else target.is_crowd.numpy(),
@@ -306,7 +306,7 @@ def _to_plain(target: Target) -> PlainTarget:
     )
 
 
-def _to_target(plain: PlainTarget) -> Target:
+def _to_target(plain: _PlainTarget) -> Target:
     return Target(
         boxes=torch.from_numpy(plain.boxes),
         labels=torch.from_numpy(plain.labels),

@@ -81,7 +81,7 @@ def prepare(image: NDArray[np.uint8], rule: InputRule, *, short: int | None, as_
     height, width = image.shape[:2]
     as_levels = as_levels and rule.method in ("opencv", "pillow")  # the others normalise before they resize
     if short is None:
-        pixels = to_planes(image, rule.channels) if as_levels else normalise(image, rule)
+        pixels = _to_planes(image, rule.channels) if as_levels else normalise(image, rule)
         return Prepared(pixels, (height, width), (1.0, 1.0))
     if rule.method == "opencv_scaled":
         nominal = shortest_edge_scale((height, width), short=short, long=rule.long, method=rule.method)
@@ -91,7 +91,7 @@ def prepare(image: NDArray[np.uint8], rule: InputRule, *, short: int | None, as_
         pixels = _normalised_and_resized(image, rule, size)
     else:
         resized = resize_image(image, size, method=rule.method)
-        pixels = to_planes(resized, rule.channels) if as_levels else normalise(resized, rule)
+        pixels = _to_planes(resized, rule.channels) if as_levels else normalise(resized, rule)
     return Prepared(pixels, (height, width), (pixels.shape[1] / height, pixels.shape[2] / width))
 
 
@@ -100,7 +100,7 @@ def normalise(image: NDArray[Any], rule: InputRule) -> Tensor:
 
     The operations are torch's, in float32 and in this order, as every source but Detectron has them.
     """
-    return normalise_levels(to_planes(image, rule.channels), rule)
+    return normalise_levels(_to_planes(image, rule.channels), rule)
 
 
 def normalise_levels(planes: Tensor, rule: InputRule) -> Tensor:
@@ -114,7 +114,7 @@ def normalise_levels(planes: Tensor, rule: InputRule) -> Tensor:
     return values.div_(torch.tensor(rule.std, dtype=torch.float32, device=values.device)[:, None, None])
 
 
-def to_planes(image: NDArray[Any], channels: ChannelOrder) -> Tensor:
+def _to_planes(image: NDArray[Any], channels: ChannelOrder) -> Tensor:
     """(H, W, 3) RGB -> (3, H, W) of the same type, in the network's channel order."""
     if channels not in ("rgb", "bgr"):
         raise ConfigError(f"channels is {channels!r}; expected rgb or bgr")

@@ -22,13 +22,13 @@ def reaches_far(ring: Sequence[float] | NDArray[np.float64], size: Size) -> bool
 def object_ring(info: ObjectInfo, size: Size, losses: Losses) -> NDArray[np.float64]:
     """The object's mask as one ring, or the outline of its box."""
     if info.segment:
-        return single_ring(info.segment, size, losses)
+        return _single_ring(info.segment, size, losses)
     losses["objects without a mask, written as the outline of their box"] += 1
     x, y, width, height = info.box_xywh
     return np.array([x, y, x + width, y, x + width, y + height, x, y + height])
 
 
-def single_ring(segment: Segment, size: Size, losses: Losses) -> NDArray[np.float64]:
+def _single_ring(segment: Segment, size: Size, losses: Losses) -> NDArray[np.float64]:
     """Any mask as one ring: parts and holes are joined by double lines, which leave its area as it is."""
     if isinstance(segment, list) and len(segment) == 1:
         return segment[0]

@@ -77,13 +77,13 @@ def _controls(annotations: Annotations, parts: dict[str, bool]) -> str:
     ]
     classes = [
         f"<label><input type='checkbox' data-label='{label}' checked>"
-        f"<i style='background:{colour_of(label)}'></i>{html.escape(name)}</label>"
+        f"<i style='background:{_colour_of(label)}'></i>{html.escape(name)}</label>"
         for label, name in enumerate(annotations.class_names)
     ]
     return "".join(switches + classes)
 
 
-def colour_of(label: int) -> str:
+def _colour_of(label: int) -> str:
     """Hues a golden angle apart, so that neighbouring classes differ most."""
     return f"hsl({label * 137.508 % 360:.0f} 85% 50%)"
 
@@ -119,7 +119,7 @@ def _thumbnail(image: RgbImage) -> str:
 
 
 def _object(info: ObjectInfo, size: Size, categories: Sequence[Category]) -> str:
-    category, colour = categories[info.label], colour_of(info.label)
+    category, colour = categories[info.label], _colour_of(info.label)
     unit = max(size) / THUMBNAIL  # what is one pixel of the thumbnail
     parts = [_mask(info.segment, size, colour)] if info.segment else []
     if np.isfinite(info.box_xywh).all():

@@ -85,7 +85,7 @@ def _evaluator(
     truth = ground_truth_of(annotations) if ground_truth is None else ground_truth
     return Evaluator(
         truth,
-        kinds=kinds_of(detector, annotations) if kinds is None else kinds,
+        kinds=_kinds_of(detector, annotations) if kinds is None else kinds,
         category_ids=category_ids_of(annotations),
         sigmas=keypoint_sigmas(detector.config.test, truth) if sigmas is None else sigmas,
         keep=keep,
@@ -116,7 +116,7 @@ def read_annotated(source: DataSource, *, keypoints: bool = False) -> GroundTrut
     return ground_truth_of(source.read(keypoints=keypoints))
 
 
-def kinds_of(detector: Detector, annotations: Annotations) -> tuple[str, ...]:
+def _kinds_of(detector: Detector, annotations: Annotations) -> tuple[str, ...]:
     """What the model finds and the data annotates."""
     known = {"box": True, "mask": annotations.has_masks, "keypoint": annotations.has_keypoints}
     return tuple(kind for kind in detector.config.model.finds if known[kind])

@@ -48,13 +48,13 @@ def measure_detection(detector: Detector, *, size: Size, batch: int, rounds: int
         detector(pictures, batch_size=batch)
 
     operations = count_operations(run)  # at first: what is recorded on a GPU is one launch, which nobody counts
-    return _speed(median_seconds(run, rounds, detector.device), batch, operations, detector)
+    return _speed(_median_seconds(run, rounds, detector.device), batch, operations, detector)
 
 
 def measure_training(detector: Detector, *, size: Size, batch: int, rounds: int) -> Speed:
     """Losses, gradients and an update by SGD; pictures and objects are in memory."""
     step = training_step(detector, make_pictures(size, batch), make_targets(detector, size, batch))
-    return _speed(median_seconds(step, rounds, detector.device), batch, count_operations(step), detector)
+    return _speed(_median_seconds(step, rounds, detector.device), batch, count_operations(step), detector)
 
 
 def training_step(detector: Detector, pictures: Sequence[RgbImage], targets: Sequence[Target]) -> Callable[[], float]:
@@ -117,7 +117,7 @@ def _keypoints(detector: Detector, boxes: Tensor) -> Tensor | None:
     return torch.cat((points, torch.full_like(points[..., :1], 2.0)), dim=2)
 
 
-def median_seconds(call: Callable[[], object], rounds: int, device: torch.device) -> float:
+def _median_seconds(call: Callable[[], object], rounds: int, device: torch.device) -> float:
     """Of `rounds` calls, after some that warm up."""
     return statistics.median([seconds_of(call, device) for _ in range(rounds + WARM_UP)][WARM_UP:])
 

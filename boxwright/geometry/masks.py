@@ -93,7 +93,7 @@ def map_masks(masks: Masks, size: Size, matrix: NDArray[np.float64]) -> Masks:
         return warped
 
     mapped = _map_masks(masks, size, lambda points: points @ matrix[:, :2].T + matrix[:, 2], warp)
-    return clip_masks(mapped)
+    return _clip_masks(mapped)
 
 
 def to_pixel_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,7 +109,7 @@ def crop_masks(masks: Masks, window: tuple[int, int, int, int]) -> Masks:
     cropped = _map_masks(
         masks, (y2 - y1, x2 - x1), lambda points: points - (x1, y1), lambda bitmap: bitmap[y1:y2, x1:x2]
     )
-    return clip_masks(cropped)
+    return _clip_masks(cropped)
 
 
 def place_masks(masks: Masks, size: Size, *, x: int, y: int) -> Masks:
@@ -122,10 +122,10 @@ def place_masks(masks: Masks, size: Size, *, x: int, y: int) -> Masks:
         canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
         return canvas
 
-    return clip_masks(_map_masks(masks, size, lambda points: points + (x, y), paste))
+    return _clip_masks(_map_masks(masks, size, lambda points: points + (x, y), paste))
 
 
-def clip_masks(masks: Masks) -> Masks:
+def _clip_masks(masks: Masks) -> Masks:
     """Polygons cut at the borders of the image; run lengths never pass them."""
     height, width = masks.size
     segments: list[Segment] = [
@@ -137,11 +137,11 @@ def clip_masks(masks: Masks) -> Masks:
 
 def clip_rings(rings: Polygons, window: tuple[float, float, float, float]) -> Polygons:
     """The parts of rings inside x1, y1, x2, y2; a ring of which fewer than three points are left is dropped."""
-    clipped = (clip_ring(ring, window) for ring in rings)
+    clipped = (_clip_ring(ring, window) for ring in rings)
     return [ring for ring in clipped if len(ring) >= 6]
 
 
-def clip_ring(ring: Ring, window: tuple[float, float, float, float]) -> Ring:
+def _clip_ring(ring: Ring, window: tuple[float, float, float, float]) -> Ring:
     """The part of a ring inside x1, y1, x2, y2. A part cut in two stays one ring, joined along the border."""
     points = ring.reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)

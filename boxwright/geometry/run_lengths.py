@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 from boxwright.errors import ShapeError
 
 
-def expand_counts(counts: bytes) -> NDArray[np.int64]:
+def _expand_counts(counts: bytes) -> NDArray[np.int64]:
     """Compressed counts -> the lengths of alternating runs of 0 and 1, column by column.
 
     Each number is written in groups of 5 bits, lowest first, with a sign in the last; from the fourth on it is the
@@ -38,7 +38,7 @@ def checked_counts(counts: Any, size: tuple[int, int]) -> bytes:
     if isinstance(counts, str):
         counts = counts.encode("ascii", errors="replace")
     if isinstance(counts, bytes):
-        _check_runs(expand_counts(counts), size)
+        _check_runs(_expand_counts(counts), size)
         return counts
     if not isinstance(counts, list):
         raise ShapeError(f"run lengths are a {type(counts).__name__}; expected a list or a text")

@@ -80,7 +80,7 @@ def _read_text(text: str, *, source: str, path: Path | None = None) -> _Read:
     return _read_mapping(parse_settings(text, source=source), text, source=source, path=path)
 
 
-def dialect_of(content: Mapping[Any, Any]) -> str:
+def _dialect_of(content: Mapping[Any, Any]) -> str:
     """ours, detectron, detectron2, detectron2_lazy or mmdetection, by the names in a file's nested dictionaries."""
     names = {str(name) for name in content}
     model = content.get("model")
@@ -106,7 +106,7 @@ def dialect_of(content: Mapping[Any, Any]) -> str:
 
 
 def _read_mapping(content: Mapping[str, Any], text: str, *, source: str, path: Path | None) -> _Read:
-    match dialect_of(content):
+    match _dialect_of(content):
         case "detectron":
             return read_detectron(content, source=source)
         case "detectron2":

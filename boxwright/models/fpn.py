@@ -93,7 +93,7 @@ class FPN(nn.Module):
         if not in_channels:
             raise ConfigError("neck has no input levels; name at least one level of the backbone")
         self.in_levels = tuple(in_channels)
-        levels = [pyramid_level(level) for level in self.in_levels]
+        levels = [_pyramid_level(level) for level in self.in_levels]
         lateral_norm = norm if norm_on_lateral else None
         self.lateral = nn.ModuleDict(
             {
@@ -108,7 +108,7 @@ class FPN(nn.Module):
         for part in (self.lateral, self.output):
             init_convolutions(part, init_xavier)
         self.extra = extra
-        self.out_strides = {pyramid_level(level): in_strides[level] for level in self.in_levels}
+        self.out_strides = {_pyramid_level(level): in_strides[level] for level in self.in_levels}
         stride = in_strides[self.in_levels[-1]]
         for level in extra.levels if extra is not None else ():
             self.out_strides[level] = stride = stride * 2
@@ -120,7 +120,7 @@ class FPN(nn.Module):
         outputs = self.refine(laterals)
         if self.extra is not None:
             last = self.in_levels[-1]
-            ends = {"input": features[last], "lateral": laterals[last], "output": outputs[pyramid_level(last)]}
+            ends = {"input": features[last], "lateral": laterals[last], "output": outputs[_pyramid_level(last)]}
             outputs |= self.extra(ends[self.extra.source])
         return outputs
 
@@ -135,9 +135,9 @@ class FPN(nn.Module):
 
     def refine(self, laterals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{cN: fused} -> {pN: output}."""
-        return {pyramid_level(level): self.output[pyramid_level(level)](x) for level, x in laterals.items()}
+        return {_pyramid_level(level): self.output[_pyramid_level(level)](x) for level, x in laterals.items()}
 
 
-def pyramid_level(level: str) -> str:
+def _pyramid_level(level: str) -> str:
     """c4 -> p4."""
     return "p" + level.removeprefix("c")

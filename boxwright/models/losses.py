@@ -65,7 +65,7 @@ class ClassLoss:
     def dense(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(R, K) logits and 0 / 1 targets -> (R, K), without the weight."""
         loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return loss if self.kind != "focal" else loss * focus(logits, targets, alpha=self.alpha, gamma=self.gamma)
+        return loss if self.kind != "focal" else loss * _focus(logits, targets, alpha=self.alpha, gamma=self.gamma)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(R, K + 1) logits -> (R, K) probabilities of the foreground classes."""
@@ -73,7 +73,7 @@ class ClassLoss:
         return logits.softmax(dim=1)[:, :-1] if self.kind == "cross_entropy" else logits[:, :-1].sigmoid()
 
 
-def focus(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
+def _focus(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
     """The weight of each decision in the focal loss: alpha or 1 - alpha, times its distance to the target ** gamma."""
     probability = logits.sigmoid()
     distance = probability * (1 - targets) + (1 - probability) * targets

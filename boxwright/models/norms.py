@@ -89,7 +89,7 @@ class FrozenBatchNorm(nn.Module):
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """The scale and shift, both (C,)."""
-        return constant_affine(*norm_tensors(self), self.eps)
+        return _constant_affine(*norm_tensors(self), self.eps)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # A training batch norm also counts its batches; a frozen one has no use for the number.
@@ -114,7 +114,7 @@ class RunningBatchNorm(nn.BatchNorm2d):
         return self
 
 
-def constant_affine(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _constant_affine(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The scale and shift, both (C,), that a batch norm with these constants amounts to."""
     scale = weight * (var + eps).rsqrt()
     return scale, bias - mean * scale
@@ -137,4 +137,4 @@ def running_affine(norm: nn.Module | None) -> tuple[Tensor, Tensor] | None:
     """Scale and shift of a norm that does not look at its batch; None for every other norm."""
     if isinstance(norm, FrozenBatchNorm):
         return norm.affine()
-    return constant_affine(*norm_tensors(norm), norm.eps) if is_constant(norm) else None
+    return _constant_affine(*norm_tensors(norm), norm.eps) if is_constant(norm) else None

@@ -35,7 +35,7 @@ class Regions:
         rows = draw.rows(chosen[None], most=self.most_positive)
         place, is_real = rows.place, rows.is_real
         labels = self.labels[place].masked_fill(~is_real, 0)
-        boxes = unit_boxes_at_padding(self.boxes[place], is_real)
+        boxes = _unit_boxes_at_padding(self.boxes[place], is_real)
         rest = (self.owner[place], self.is_object[place], is_real, self.most_positive)
         return Regions(boxes, self.image[place], labels, *rest), place
 
@@ -58,7 +58,7 @@ class Labelled:
         if len(objects):
             has_object = rows.is_real & (self.label[at] == POSITIVE)
             labels = torch.where(has_object, objects.labels[owner], labels)
-        boxes = unit_boxes_at_padding(self.boxes[at], rows.is_real)
+        boxes = _unit_boxes_at_padding(self.boxes[at], rows.is_real)
         most = min(len(self.label) * most_positives, len(labels)) if len(objects) else 0
         return Regions(boxes, rows.image, labels, owner, self.is_object[at], rows.is_real, most)
 
@@ -123,7 +123,7 @@ class RegionLabeller:
         return tuple(frames.to_original(b, torch.full((len(b),), image, device=b.device)) for b in (regions, targets))  # type: ignore[return-value]
 
 
-def unit_boxes_at_padding(boxes: Tensor, is_real: Tensor) -> Tensor:
+def _unit_boxes_at_padding(boxes: Tensor, is_real: Tensor) -> Tensor:
     """(R, 4) boxes, (R,) bool -> the same with (0, 0, 1, 1) at the others, of which no step makes infinity."""
     is_padding = ~is_real[:, None]
     return torch.cat((boxes[:, :2].masked_fill(is_padding, 0), boxes[:, 2:].masked_fill(is_padding, 1)), dim=1)

@@ -46,7 +46,7 @@ class _CocoReader:
         self.path, self.content = path, content
         self.image_root = _root_of_names(image_root, content["images"])
         self.problems = Problems()
-        self.categories = read_categories(content["categories"], str(path), self.problems)
+        self.categories = _read_categories(content["categories"], str(path), self.problems)
         self.num_keypoints = max((len(category.keypoints) for category in self.categories), default=0)
         self._name_keypoints_of_old_files()
         self.labels: dict[Any, int] = {category.id: label for label, category in enumerate(self.categories)}
@@ -164,7 +164,7 @@ class _UnreadableError(Exception):
         self.kind = kind
 
 
-def read_categories(entries: Sequence[Any], path: str, problems: Problems) -> list[Category]:
+def _read_categories(entries: Sequence[Any], path: str, problems: Problems) -> list[Category]:
     """In the order of their ids: class 0 is the smallest, whatever gaps follow."""
     categories: dict[int, Category] = {}
     names: set[str] = set()

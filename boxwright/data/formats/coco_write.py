@@ -54,7 +54,7 @@ def _object_entry(info: ObjectInfo, size: Size, image_key: int, categories: Sequ
         "bbox": list(info.box_xywh),
         "area": object_area(info, size),
         "iscrowd": int(info.is_crowd),
-        "segmentation": plain_segment(info.segment),
+        "segmentation": _plain_segment(info.segment),
     }
     for name, is_set in (("difficult", info.is_difficult), ("truncated", info.is_truncated)):
         if is_set:
@@ -72,7 +72,7 @@ def object_area(info: ObjectInfo, size: Size) -> float:
     return segment_area(info.segment, size) if info.segment else info.box_xywh[2] * info.box_xywh[3]
 
 
-def plain_segment(segment: Segment | None) -> Any:
+def _plain_segment(segment: Segment | None) -> Any:
     """Lists of coordinates or run lengths, as JSON can hold them."""
     if segment is None:
         return []

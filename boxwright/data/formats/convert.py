@@ -49,7 +49,7 @@ class WrittenDataset:
 
 
 @dataclass(frozen=True)
-class Placing:
+class _Placing:
     """How pictures come to their new place."""
 
     mode: PlaceMode
@@ -86,7 +86,7 @@ def write_dataset(
     num_keypoints = max((part.num_keypoints for part in splits.values() if part.has_keypoints), default=0)
     free = FreeNames()  # VOC has one folder for all splits
     for split, annotations in splits.items():
-        placing = Placing(images, allow_outside, unturned, on_image, written.losses)
+        placing = _Placing(images, allow_outside, unturned, on_image, written.losses)
         names = _place_all(annotations, out, split, to, free, placing)
         kept = [index for index, name in enumerate(names) if name is not None]
         written.losses += _write_split(annotations, out, split, to, names, num_keypoints)
@@ -144,7 +144,7 @@ def _place_all(
     split: str,
     to: Format,
     free: FreeNames,
-    placing: "Placing",
+    placing: "_Placing",
 ) -> list[str | None]:
     """-> the name of each image as the annotations of the new format give it; None where the picture is missing."""
     names: list[str | None] = []
@@ -163,7 +163,7 @@ def _place_all(
     return names
 
 
-def _reason_to_leave_out(annotations: Annotations, index: int, placing: Placing) -> str | None:
+def _reason_to_leave_out(annotations: Annotations, index: int, placing: _Placing) -> str | None:
     source = annotations.path(index)
     if not placing.allow_outside and annotations.is_outside(index):
         return "images outside the data set's folder, for which --allow-outside is needed"

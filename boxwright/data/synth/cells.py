@@ -19,7 +19,7 @@ ROUND, SPINDLE, DIVIDING = range(3)
 
 
 @dataclass(frozen=True)
-class Stain:
+class _Stain:
     """The colours of one preparation: the ground, a cell's rim and body, its nucleus."""
 
     ground: Rgb
@@ -46,16 +46,16 @@ def draw_scene(rng: Generator, size: int) -> Scene:
     return scene
 
 
-def _stain(rng: Generator) -> Stain:
+def _stain(rng: Generator) -> _Stain:
     if rng.random() < 0.5:  # fluorescence: bright on dark
         glow = random_colour(rng, saturation=(0.3, 0.9), value=(0.75, 0.95))
-        return Stain(ground=shade(glow, 0.12), rim=shade(glow, 0.55), body=shade(glow, 0.7), nucleus=shade(glow, 1.25))
+        return _Stain(ground=shade(glow, 0.12), rim=shade(glow, 0.55), body=shade(glow, 0.7), nucleus=shade(glow, 1.25))
     ground = random_colour(rng, saturation=(0.03, 0.15), value=(0.85, 0.95))
     tissue = random_colour(rng, saturation=(0.3, 0.55), value=(0.6, 0.8))
-    return Stain(ground=ground, rim=shade(tissue, 0.7), body=tissue, nucleus=shade(tissue, 0.45))
+    return _Stain(ground=ground, rim=shade(tissue, 0.7), body=tissue, nucleus=shade(tissue, 0.45))
 
 
-def _cell(rng: Generator, category: int, side: float, centre: tuple[float, float], stain: Stain) -> Thing:
+def _cell(rng: Generator, category: int, side: float, centre: tuple[float, float], stain: _Stain) -> Thing:
     points = _membrane(rng, category)
     angle = rng.random() * 2 * np.pi
     points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -102,7 +102,7 @@ def _draw_nucleus(rng: Generator, body: Pixels, middle: Points, side: float, col
         cv2.circle(body, (x, y), round(radius * 8), colour, thickness=-1, lineType=cv2.LINE_AA, shift=3)
 
 
-def _scatter_debris(rng: Generator, scene: Scene, stain: Stain) -> None:
+def _scatter_debris(rng: Generator, scene: Scene, stain: _Stain) -> None:
     """Specks too small to be cells: a detector has to learn to leave them alone."""
     height, width = scene.owner.shape
     for _ in range(int(rng.integers(4, 16))):
@@ -111,7 +111,7 @@ def _scatter_debris(rng: Generator, scene: Scene, stain: Stain) -> None:
             cv2.circle(scene.picture, (x, y), int(rng.integers(1, 3)), shade(stain.rim, 0.9), thickness=-1)
 
 
-def _clump(rng: Generator, scene: Scene, stain: Stain) -> Thing:
+def _clump(rng: Generator, scene: Scene, stain: _Stain) -> Thing:
     """15 to 35 small cells grown into one another: a crowd region."""
     height, width = scene.owner.shape
     reach = rng.uniform(16, 34) * min(1.0, width / 160)

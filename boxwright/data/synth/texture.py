@@ -28,7 +28,7 @@ def cloud_pattern(rng: Generator, height: int, width: int, period: float) -> Gre
     return _to_grey(field + 0.1 * noise(rng, height, width, max(period / 12, 1.5)))
 
 
-def wave_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
+def _wave_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
     """Stripes that bend, as wood or water; two crossing sets of them look woven."""
     rows, columns = np.ogrid[0:height, 0:width]
     field = np.zeros((height, width))
@@ -38,7 +38,7 @@ def wave_pattern(rng: Generator, height: int, width: int, period: float) -> Grey
     return _to_grey(field / 4 + 0.5)
 
 
-def tile_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
+def _tile_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
     """A turned grid of tiles, each of its own grey, with dark joints."""
     angle = rng.random() * np.pi
     rows, columns = np.ogrid[0:height, 0:width]
@@ -51,7 +51,7 @@ def tile_pattern(rng: Generator, height: int, width: int, period: float) -> Grey
 
 def any_pattern(rng: Generator, height: int, width: int, period: float) -> Grey:
     """Clouds half of the time, else waves or tiles."""
-    pattern = (cloud_pattern, cloud_pattern, wave_pattern, tile_pattern)[int(rng.integers(4))]
+    pattern = (cloud_pattern, cloud_pattern, _wave_pattern, _tile_pattern)[int(rng.integers(4))]
     return pattern(rng, height, width, period)
 
 

@@ -38,7 +38,7 @@ class Flip:
     pairs: FlipPairs = ()
 
     def __call__(self, sample: Sample, rng: Generator) -> Sample:
-        return flip_sample(sample, pairs=self.pairs) if rng.random() < self.probability else sample
+        return _flip_sample(sample, pairs=self.pairs) if rng.random() < self.probability else sample
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class VerticalFlip:
         return Sample(cv2.flip(sample.image, 0), replace(target, boxes=boxes, masks=masks, keypoints=keypoints))
 
 
-def flip_sample(sample: Sample, *, pairs: FlipPairs = ()) -> Sample:
+def _flip_sample(sample: Sample, *, pairs: FlipPairs = ()) -> Sample:
     """Left to right."""
     target, width = sample.target, sample.size[1]
     flipped = replace(

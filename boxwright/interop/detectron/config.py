@@ -16,7 +16,7 @@ def read_detectron(
     content: Mapping[Any, Any], *, source: str, overrides: Sequence[str] = ()
 ) -> tuple[Config, ConfigReport]:
     """Our settings from the content of a YAML file, with the original's own overrides such as "TEST.NMS=0.5"."""
-    settings, mistakes, is_pytorch = detectron_settings(content, source=source, overrides=overrides)
+    settings, mistakes, is_pytorch = _detectron_settings(content, source=source, overrides=overrides)
     report = ConfigReport(source=source, dialect="detectron_pytorch" if is_pytorch else "detectron")
     with translating(settings, mistakes):
         model = DetectronModel(settings, mistakes)
@@ -36,7 +36,7 @@ def read_detectron(
     return validate(sections, where=source), report
 
 
-def detectron_settings(
+def _detectron_settings(
     content: Mapping[Any, Any], *, source: str, overrides: Sequence[str] = ()
 ) -> tuple[YacsTree, Mistakes, bool]:
     """The complete settings of the original, and whether it is Detectron.pytorch's."""

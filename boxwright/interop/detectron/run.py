@@ -13,8 +13,8 @@ def data_section(c: YacsTree) -> dict[str, Any]:
     if c["TRAIN.ASPECT_CROPPING"]:
         augment["crop_aspect"] = (c["TRAIN.ASPECT_LO"], c["TRAIN.ASPECT_HI"])
     return {
-        "train": dataset_names(c["TRAIN.DATASETS"]),
-        "val": dataset_names(c["TEST.DATASETS"]),
+        "train": _dataset_names(c["TRAIN.DATASETS"]),
+        "val": _dataset_names(c["TEST.DATASETS"]),
         "root": c["DATA_DIR"] or None,
         "min_keypoints": 1 if c["MODEL.KEYPOINTS_ON"] else 0,
         "aspect_grouping": c["TRAIN.ASPECT_GROUPING"],
@@ -23,7 +23,7 @@ def data_section(c: YacsTree) -> dict[str, Any]:
     }
 
 
-def dataset_names(names: Any) -> str | None:
+def _dataset_names(names: Any) -> str | None:
     """Several data sets are one, their names joined by ":" as the originals do."""
     return ":".join(names) if names else None
 

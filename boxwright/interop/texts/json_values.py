@@ -13,7 +13,7 @@ _NAME = re.compile(r"[^\W\d][\w.-]{0,99}")
 
 def parse_settings(text: str, *, source: str) -> dict[str, Any]:
     """The settings in a text; the ConfigError for anything else quotes nothing of its content."""
-    content = parse_data(text, source=source)
+    content = _parse_data(text, source=source)
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: expected settings, found {type(content).__name__}")
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in content):
@@ -21,7 +21,7 @@ def parse_settings(text: str, *, source: str) -> dict[str, Any]:
     return content
 
 
-def parse_data(text: str, *, source: str) -> Any:
+def _parse_data(text: str, *, source: str) -> Any:
     """The content of a text that is JSON, or else YAML: `1e-3` is a number to JSON alone."""
     if text.lstrip()[:1] == "{":
         try:

@@ -75,7 +75,7 @@ def is_torchvision(text: str) -> bool:
 
 def read_torchvision(text: str, *, source: str) -> tuple[Config, ConfigReport]:
     """Our settings from a builder's name or call."""
-    name, arguments = parse_call(text, source=source)
+    name, arguments = _parse_call(text, source=source)
     builder = BUILDERS[name]
     mistakes = Mistakes(source)
     report = ConfigReport(source=source, dialect="torchvision")
@@ -99,7 +99,7 @@ def read_torchvision(text: str, *, source: str) -> tuple[Config, ConfigReport]:
     return validate(content, where=source), report
 
 
-def parse_call(text: str, *, source: str) -> tuple[str, dict[str, Any]]:
+def _parse_call(text: str, *, source: str) -> tuple[str, dict[str, Any]]:
     """The builder's name and its arguments."""
     dump = _DUMP.match(text)
     if dump:
