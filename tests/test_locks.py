@@ -15,10 +15,8 @@ import os, signal, sys
 from pathlib import Path
 from boxwright.locks import locked
 with locked(Path(sys.argv[1])):
-    child = os.fork()
-    if child == 0:
-        signal.pause()
-    print(child, flush=True)
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)  # by now it has let go of what it inherited
     signal.pause()
 """
 WRITER = """
