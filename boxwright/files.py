@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -123,29 +123,27 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 def _temporary_file(path: Path, mode: str) -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
-    handle, temporary = _claimed_file(path)
-    claim_of_it = os.dup(handle)
+    handle, temporary, claimed = _claimed_file(path)
     try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with claimed:
+            with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    finally:
-        os.close(claim_of_it)
     sync_folder(path.parent)
 
 
-def _claimed_file(path: Path) -> tuple[int, str]:
-    """A new file beside `path` that no other process sweeps away: a descriptor, and its name."""
+def _claimed_file(path: Path) -> tuple[int, str, AbstractContextManager[Any]]:
+    """A new file beside `path`: a descriptor, its name, and what keeps other processes from sweeping it away."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=_UNFINISHED)
-        if claim(handle):
-            return handle, name
+        if (claimed := claim(handle)) is not None:
+            return handle, name, claimed
         os.close(handle)
 
 

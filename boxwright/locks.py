@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _FAR = 2**30  # Windows locks bytes, and keeps others from reading those: one that no file here has
 _held: set[IO[bytes]] = set()
@@ -57,8 +57,8 @@ if sys.platform == "win32":
                 if not waits:
                     raise BlockingIOError(*error.args) from error
 
-    def claim(descriptor: int) -> bool:
-        return True
+    def claim(descriptor: int) -> AbstractContextManager[Any] | None:
+        return nullcontext()  # a file that is open cannot be renamed
 
     def remove_abandoned(path: Path) -> None:
         return
@@ -80,10 +80,13 @@ else:
 
     os.register_at_fork(after_in_child=_let_go)
 
-    def claim(descriptor: int) -> bool:
-        """Marks an open file as being written, until all descriptors of it are closed; -> whether it is still there."""
+    def claim(descriptor: int) -> AbstractContextManager[Any] | None:
+        """Marks an open file as being written until the result is left, even where `descriptor` is closed before.
+
+        None where the file was removed meanwhile.
+        """
         _lock(descriptor, waits=True)
-        return os.fstat(descriptor).st_nlink > 0
+        return os.fdopen(os.dup(descriptor)) if os.fstat(descriptor).st_nlink else None
 
     def remove_abandoned(path: Path) -> None:
         """Removes a file that nobody claims any more. Where there are no locks that is never known."""

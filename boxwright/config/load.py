@@ -27,10 +27,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     path = Path(source)
     if not is_readable(path):
         raise ConfigError(f"{text}: neither a file nor a preset{_nearest_preset(text)}")
-    config = parse_config(
-        read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=text, folder=path.parent, bases=(path.resolve(),)
-    )
-    return config.with_(*overrides)
+    return _parse_file(path, where=text).with_(*overrides)
 
 
 def parse_config(text: str, *, where: str, folder: Path | None = None, bases: tuple[Path, ...] = ()) -> Config:
@@ -94,12 +91,13 @@ def _load_base(base: str, where: str, folder: Path | None, bases: tuple[Path, ..
         raise ConfigError(f"{where}: base {base!r} is neither a preset nor a file beside it{_nearest_preset(base)}")
     if path.resolve() in bases:
         raise ConfigError(f"{where}: base {base!r} leads back to itself")
-    return parse_config(
-        read_text(path, error=ConfigError, most=MOST_OF_LABELS),
-        where=str(path),
-        folder=path.parent,
-        bases=(*bases, path.resolve()),
-    )
+    return _parse_file(path, where=str(path), bases=bases)
+
+
+def _parse_file(path: Path, *, where: str, bases: tuple[Path, ...] = ()) -> Config:
+    """`bases`: the files that led to this one."""
+    text = read_text(path, error=ConfigError, most=MOST_OF_LABELS)
+    return parse_config(text, where=where, folder=path.parent, bases=(*bases, path.resolve()))
 
 
 def _is_settings(content: Any) -> bool:

@@ -4,20 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxwright.config.load import parse_config
 from boxwright.data.annotations import Annotations
 from boxwright.engine.evaluation import DataSource, evaluate, read_annotated, read_for
 from boxwright.engine.loading import BEST, LAST, load
 from boxwright.engine.measuring import ImagesDone
 from boxwright.engine.training.loggers import read_metrics
-from boxwright.engine.training.run_folder import SETTINGS
-from boxwright.errors import BoxwrightError, ConfigError, DatasetError
+from boxwright.engine.training.run_folder import SETTINGS, read_settings
+from boxwright.errors import BoxwrightError, DatasetError
 from boxwright.evaluation.analysis import analyse
 from boxwright.evaluation.coco import kinds_to_evaluate
 from boxwright.evaluation.detections import read_detections
 from boxwright.evaluation.ground_truth import GroundTruth
 from boxwright.evaluation.intervals import compare_runs
-from boxwright.files import MOST_OF_LABELS, read_text
 from boxwright.report.draw import COCO_LIMBS
 from boxwright.report.page import Report
 from boxwright.report.payload import Plain, training_payload
@@ -96,7 +94,7 @@ def data_of_run(run: Path) -> str:
     path = run / SETTINGS
     if not path.is_file():
         raise DatasetError(f"{run} has no {SETTINGS} to say what it was validated on; give --data")
-    settings = parse_config(read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=str(path)).data
+    settings = read_settings(run).data
     found = settings.val or settings.train
     if found is None:
         raise DatasetError(f"{path} does not say on which data the run was validated; give --data")

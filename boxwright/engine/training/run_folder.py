@@ -76,10 +76,8 @@ class RunFolder:
 
     def need_same(self, settings: Config, marks: DataMarks) -> None:
         """The settings and the data of a run that goes on must be those that it was begun with. Writes nothing."""
-        path = self.path / SETTINGS
-        if path.is_file():
-            before = parse_config(read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=str(path))
-            _check_same(before, settings, self.path)
+        if (self.path / SETTINGS).is_file():
+            _check_same(read_settings(self.path), settings, self.path)
         if (self.path / DATA).is_file():
             need_same_data(read_json(self.path / DATA), marks, folder=self.path)
 
@@ -100,6 +98,12 @@ class RunFolder:
         if self.is_main:
             save(detector, self.path / name)
         return self.path / name
+
+
+def read_settings(folder: Path) -> Config:
+    """Those that a run was begun with, from its folder; a ConfigError where they cannot be read."""
+    path = folder / SETTINGS
+    return parse_config(read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=str(path))
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxwright.config import Config, diff, parse_config
+from boxwright.config import Config, diff
 from boxwright.engine.training.loggers import METRICS, read_metrics
-from boxwright.engine.training.run_folder import SETTINGS
-from boxwright.errors import ConfigError, TrainingError
-from boxwright.files import MOST_OF_LABELS, read_text
+from boxwright.engine.training.run_folder import SETTINGS, read_settings
+from boxwright.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,4 @@ def differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
 
 
 def _read(folder: Path) -> RunSummary:
-    path = folder / SETTINGS
-    settings = parse_config(read_text(path, error=ConfigError, most=MOST_OF_LABELS), where=str(path))
-    return RunSummary(folder, settings, read_metrics(folder))
+    return RunSummary(folder, read_settings(folder), read_metrics(folder))

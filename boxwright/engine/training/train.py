@@ -128,7 +128,9 @@ class Trainer:
         self.checkpoints = checkpoints
         self.best = Best()
         self.scores: Scores | None = None
-        self.step = 0 if restored is None else self._restore(*restored)
+        self.step = 0
+        if restored is not None:
+            self._restore(*restored)
         self.val = sets.val if can_validate(detector) else None
         self.val_batch = max(train.batch // world.size, 1)
         self.meter = Meter(detector.device, images_per_step=train.batch * train.accumulate)
@@ -259,13 +261,12 @@ class Trainer:
             self.checkpoints.save(state, step=self.step)
         self.world.wait()
 
-    def _restore(self, step: int, state: dict[str, Any]) -> int:
-        """-> the number of steps done."""
+    def _restore(self, step: int, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"], step=step)
         self.loader.load_state_dict(state["loader"])
         self.best.load_state_dict(state["best"])
+        self.step = step
         self.say(f"going on after step {step}")
-        return step
 
     def _mean_weights(self) -> AbstractContextManager[None]:
         return nullcontext() if self.learner.mean is None else self.learner.mean.applied()
